@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=sh disable=SC2034,SC2154 # variables come from /etc/env
+#
+# What the guest part of a scenario may use.  Its standard output is the report.
+
+ok() {
+	echo "ok $*"
+}
+
+not_ok() {
+	echo "not ok $*"
+	return 0
+}
+
+note() {
+	echo "# $*"
+}
+
+metric() {
+	echo "# metric $1"
+}
+
+# check TEXT COMMAND...: COMMAND must succeed
+check() {
+	_text=$1
+	shift
+	if "$@" > /tmp/out 2>&1; then
+		ok "$_text"
+	else
+		_rc=$?
+		not_ok "$_text"
+		note "'$*' ended with status $_rc"
+		sed 's/^/#   /' /tmp/out
+	fi
+}
+
+# refuse TEXT PATTERN COMMAND...: COMMAND must fail and say something like PATTERN
+refuse() {
+	_text=$1
+	_pattern=$2
+	shift 2
+	_rc=0
+	"$@" > /tmp/out 2>&1 || _rc=$?
+	if [ $_rc != 0 ] && [ $_rc -lt 126 ] && grep -qE -e "$_pattern" /tmp/out; then
+		ok "$_text"
+	else
+		not_ok "$_text"
+		note "'$*' ended with status $_rc; wanted a failure that says '$_pattern'"
+		sed 's/^/#   /' /tmp/out
+	fi
+}
+
+# same TEXT FOUND WANTED
+same() {
+	if [ "$2" = "$3" ]; then
+		ok "$1"
+	else
+		not_ok "$1"
+		note "found '$2', wanted '$3'"
+	fi
+}
+
+# until_true SECONDS COMMAND...: poll COMMAND until it succeeds
+until_true() {
+	_end=$(($(date +%s) + $1))
+	shift
+	until "$@" > /dev/null 2>&1; do
+		[ "$(date +%s)" -lt $_end ] || return 1
+		sleep 0.2
+	done
+}
+
+# Tell the host a word, wait for a word of the host
+say() {
+	echo "say $1"
+}
+
+await() {
+	while read -r _verb _word; do
+		[ "$_verb" != go ] || [ "$_word" != "$1" ] || return 0
+	done
+	return 1
+}
+
+# Seconds with three digits since boot
+uptime_s() {
+	cut -d' ' -f1 /proc/uptime
+}
+
+# attach N EXPORT [OPTION...]: connect device N to an export of the default server
+attach() {
+	_dev=/dev/$PREFIX$1
+	_export=$2
+	shift 2
+	if [ "$DRIVER" = nbswap ]; then
+		nbd-client "$HOST4" "$PORT" "$_dev" -N "$_export" "$@" 2>&1 | sed 's/^/# /'
+	else
+		nbd-client "$HOST4" "$PORT" "$_dev" -N "$_export" -persist -t 10 "$@" 2>&1 | sed 's/^/# /'
+	fi
+	until_true 10 test -e "/sys/block/$PREFIX${_dev##*"$PREFIX"}/pid"
+}
+
+# swap_on N: make device N the swap of the guest
+swap_on() {
+	mkswap "/dev/$PREFIX$1" > /dev/null
+	swapon "/dev/$PREFIX$1"
+}
+
+# field DEVICE JQ-LIKE-KEY: a top-level value of `status --json` for a device
+status_json() {
+	nbd-client status "$@" --json
+}

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=sh disable=SC2154
+#
+# The report of a boot: one file to which guest and host append their lines.
+# `ok TEXT`, `not ok TEXT`, `# TEXT`, `# metric NAME=VALUE`; the rest of what
+# the guest sends (ready, say WORD, end NAME STATUS) only synchronises.
+
+# What the kernel must never say, whoever made it say so
+ALARM='WARNING:|BUG:|Oops|Kernel panic|general protection|kernel BUG at|lockdep|INFO: task .* blocked for more|hung task|INFO: rcu|soft lockup|refcount_t|Unexpected reply|I/O error|Write-error on swap|Read-error on swap|Out of memory|oom-kill|page allocation failure|segfault at|trap .* ip:'
+
+ok() {
+	echo "ok $*" >> "$REPORT"
+}
+
+not_ok() {
+	echo "not ok $*" >> "$REPORT"
+}
+
+note() {
+	echo "# $*" >> "$REPORT"
+}
+
+metric() {
+	echo "# metric $1" >> "$REPORT"
+}
+
+# check TEXT COMMAND...
+check() {
+	_text=$1
+	shift
+	if "$@" > "$RUN/out" 2>&1; then
+		ok "$_text"
+	else
+		not_ok "$_text"
+		note "'$*' failed:"
+		sed 's/^/#   /' "$RUN/out" >> "$REPORT"
+	fi
+}
+
+# until_true SECONDS COMMAND...
+until_true() {
+	_end=$(($(date +%s) + $1))
+	shift
+	until "$@"; do
+		[ "$(date +%s)" -lt $_end ] || return 1
+		sleep 0.1
+	done
+}
+
+report_size() {
+	stat -c %s "$REPORT"
+}
+
+# report_since FROM: the complete lines after byte FROM
+report_since() {
+	tail -c "+$(($1 + 1))" "$REPORT" | tr -d '\r'
+}
+
+# report_wait PATTERN FROM SECONDS: 0 it came, 1 the guest died or time is up,
+# 2 the guest fell silent
+report_wait() {
+	_until=$(($(date +%s) + $3))
+	while :; do
+		if report_since "$2" | grep -qE -e "$1"; then
+			return 0
+		fi
+		if ! vm_alive; then
+			sleep 0.5
+			report_since "$2" | grep -qE -e "$1" && return 0
+			return 1
+		fi
+		_now=$(date +%s)
+		[ "$_now" -lt $_until ] || return 1
+		[ $((_now - $(stat -c %Y "$REPORT"))) -lt "$SILENCE" ] || return 2
+		sleep 0.2
+	done
+}
+
+# The newest `# live` value of NAME
+live() {
+	tail -c 4000 "$REPORT" | sed -n "s/^# live .*[ ]$1=\([0-9]*\).*/\1/p" | tail -n 1
+}
+
+verbose_start() {
+	: >> "$RUN/report.log"
+	: >> "$RUN/console.log"
+	tail -n +1 -q -F "$RUN/report.log" "$RUN/console.log" >&2 2> /dev/null &
+	TAIL_PID=$!
+}
+
+# print_tap SCENARIO: report lines on stdin to numbered TAP, results kept for JSON
+print_tap() {
+	awk -v name="$1" -v n="$NUMBER" -v results="$RESULTS" '
+	/^(not )?ok / {
+		bad = /^not /
+		sub(/^(not )?ok (- )?/, "")
+		n++
+		if (bad) failed++
+		print (bad ? "not " : "") "ok " n " - " name ": " $0
+		print "check\t" name "\t" (bad ? 0 : 1) "\t" $0 >> results
+		next
+	}
+	/^# metric / {
+		print
+		split(substr($0, 10), kv, "=")
+		print "metric\t" name "\t" kv[1] "\t" kv[2] >> results
+		next
+	}
+	/^# (beat|live )/ { next }
+	/^#/ { print }
+	END { print "count\t" n "\t" failed + 0 >> results }'
+	_count=$(grep '^count' "$RESULTS" | tail -n 1)
+	NUMBER=$(echo "$_count" | cut -f2)
+	FAILED=$((FAILED + $(echo "$_count" | cut -f3)))
+}
+
+# One object: the run, its scenarios, their checks and metrics
+write_json() {
+	awk -F '\t' -v kernel="$release" -v driver="$DRIVER" -v nic="$NIC" -v server="$SERVER" \
+		-v date="$(date -u +%Y-%m-%dT%H:%M:%SZ)" '
+	function str(s) {
+		gsub(/\\/, "\\\\", s)
+		gsub(/"/, "\\\"", s)
+		gsub(/[[:cntrl:]]/, " ", s)
+		return "\"" s "\""
+	}
+	function num(s) { return s ~ /^-?[0-9]+(\.[0-9]+)?$/ ? s : str(s) }
+	function add(list, item) { return list (list == "" ? "" : ", ") item }
+	$1 == "check" {
+		c[$2] = add(c[$2], "{\"ok\": " ($3 ? "true" : "false") ", \"text\": " str($4) "}")
+		if (!$3) bad[$2] = 1
+	}
+	$1 == "metric" { m[$2] = add(m[$2], str($3) ": " num($4)) }
+	$1 == "scenario" { order[++k] = $2; secs[$2] = $3; mem[$2] = $4 }
+	END {
+		printf "{\n  \"date\": %s, \"kernel\": %s, \"driver\": %s, \"nic\": %s, \"server\": %s,\n", \
+			str(date), str(kernel), str(driver), str(nic), str(server)
+		printf "  \"scenarios\": ["
+		for (i = 1; i <= k; i++) {
+			s = order[i]
+			printf "%s\n    {\"scenario\": %s, \"result\": %s, \"seconds\": %s, \"mem_mb\": %s,\n", \
+				(i > 1 ? "," : ""), str(s), (bad[s] ? "\"fail\"" : "\"pass\""), secs[s], mem[s]
+			printf "     \"metrics\": {%s},\n     \"checks\": [%s]}", m[s], c[s]
+		}
+		printf "\n  ]\n}\n"
+	}' "$RESULTS"
+}

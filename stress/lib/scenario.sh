@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=sh disable=SC2034,SC2154
+#
+# Scenarios: reading their files, grouping those that may share a boot, running
+# the host's and the guest's part and judging what came of it.
+
+BOOT_TIMEOUT=120
+SILENCE=60
+
+# scenario_load NAME: its variables and functions, over the defaults
+scenario_load() {
+	desc='' mem=128 boot=own timeout=180 modules='' params='' programs=''
+	drivers=nbswap servers='nbswap nbd-server nbdkit qemu-nbd' expect='' may_die='' start=run
+	prepare() { :; }
+	host() { :; }
+	after() { :; }
+	. "$STRESS/scenarios/$1.sh"
+}
+
+scenario_names() {
+	for _f in "$STRESS"/scenarios/*.sh; do
+		basename "$_f" .sh
+	done
+}
+
+scenario_list() {
+	for _n in $(scenario_names); do
+		(
+			scenario_load "$_n"
+			printf '%-16s %s\n' "$_n" "$desc"
+		)
+	done
+}
+
+# scenario_fits NAME: it runs with this driver and this server
+scenario_fits() {
+	(
+		scenario_load "$1"
+		case " $drivers " in *" $DRIVER "*) ;; *) exit 1 ;; esac
+		case " $servers " in *" $SERVER "*) ;; *) exit 1 ;; esac
+	)
+}
+
+# Every scenario that fits, those that share a boot side by side
+scenario_fitting() {
+	for _want in shared own; do
+		for _n in $(scenario_names); do
+			scenario_fits "$_n" || continue
+			(
+				scenario_load "$_n"
+				[ "$boot" != "$_want" ] || echo "$_n"
+			)
+		done
+	done
+}
+
+# console_has PATTERN: since the scenario began
+console_has() {
+	tail -c "+$((CONSOLE_FROM + 1))" "$VM_CONSOLE" | grep -qE -e "$1"
+}
+
+# Alarms of the kernel since the scenario began that it did not announce
+console_verdict() {
+	tail -c "+$((CONSOLE_FROM + 1))" "$VM_CONSOLE" | tr -d '\r' > "$RUN/slice"
+	grep -nE -e "$ALARM" "$RUN/slice" > "$RUN/alarms" || :
+	if [ -n "$expect" ]; then
+		grep -vE -e "$expect" "$RUN/alarms" > "$RUN/alarms.new" || :
+		mv "$RUN/alarms.new" "$RUN/alarms"
+	fi
+	if [ -s "$RUN/alarms" ]; then
+		not_ok "the guest's kernel raises no alarm"
+		head -n 12 "$RUN/alarms" | sed 's/^/#   console /' >> "$REPORT"
+	else
+		ok "the guest's kernel raises no alarm"
+	fi
+	rm -f "$RUN/slice" "$RUN/alarms"
+}
+
+# wait_end NAME FROM: until the guest part is over
+wait_end() {
+	_rc=0
+	report_wait "^end $1 " "$2" "$timeout" || _rc=$?
+	if [ $_rc = 0 ]; then
+		_status=$(report_since "$2" | sed -n "s/^end $1 //p")
+		[ "$_status" = 0 ] || not_ok "guest part ends early, with status $_status"
+		return 0
+	fi
+	if vm_alive; then
+		[ -n "$may_die" ] || vm_autopsy
+		[ $_rc = 2 ] && _why="silent for $SILENCE s" || _why="not over after $timeout s"
+		[ -n "$may_die" ] || not_ok "the guest answers: $_why"
+		note "guest: $_why"
+		vm_kill
+		until_true 5 vm_dead || :
+	elif [ -z "$may_die" ]; then
+		not_ok "the guest lives: it died in the scenario"
+	fi
+	return 1
+}
+
+# run_one NAME: in the running guest
+run_one() {
+	FROM=$(report_size)
+	CONSOLE_FROM=$(stat -c %s "$VM_CONSOLE")
+	_t0=$(date +%s)
+	set +e
+	(
+		set -e
+		scenario_load "$1"
+		prepare
+		vm_say "$start $1"
+		host
+		! wait_end "$1" "$FROM" || [ -n "$may_die" ] || vm_alive || not_ok "the guest lives"
+		after
+		console_verdict
+	) 2> "$RUN/host.err"
+	_rc=$?
+	set -e
+	[ $_rc = 0 ] || not_ok "host part ends early, with status $_rc"
+	sed 's/^/# host: /' "$RUN/host.err" >> "$REPORT"
+	rm -f "$RUN/host.err"
+	servers_stop
+	report_since "$FROM" | grep -qE '^(not )?ok ' || not_ok "the scenario checks anything"
+	printf 'scenario\t%s\t%s\t%s\n' "$1" "$(($(date +%s) - _t0))" "$GROUP_MEM" >> "$RESULTS"
+	report_since "$FROM" > "$RUN/slice.tap"
+	print_tap "$1" < "$RUN/slice.tap"
+	rm -f "$RUN/slice.tap"
+}
+
+# group_boot NAME...: one guest fit for all of them
+group_boot() {
+	_mods='' _progs='' _par=''
+	GROUP_MEM=0
+	for _s in "$@"; do
+		scenario_load "$_s"
+		_mods="$_mods $modules"
+		_progs="$_progs $programs"
+		_par=$params
+		[ "$mem" -le "$GROUP_MEM" ] || GROUP_MEM=$mem
+	done
+	GROUP_MEM=${MEM:-$GROUP_MEM}
+	BOOTS=$((${BOOTS:-0} + 1))
+	REPORT=$RUN/report.log
+	# shellcheck disable=SC2154 # $1 is a scenario's name
+	_console=$RUN/console.log
+	VM_START=$(date +%s)
+	initramfs "$RUN/initrd.cpio" "$_mods" "$_par" "$_progs" "$@"
+	vm_boot "$GROUP_MEM" "$RUN/initrd.cpio" "$_console"
+}
+
+# run_group NAME...: boot, run, and boot again for the rest if the guest is lost
+run_group() {
+	while [ $# -gt 0 ]; do
+		: >> "$RUN/report.log"
+		REPORT=$RUN/report.log
+		FROM=$(report_size)
+		if ! group_boot "$@"; then
+			note "console: $(tail -n 3 "$RUN/console.log" | tr '\r\n' '  ')"
+			not_ok "the guest boots within $BOOT_TIMEOUT s"
+			report_since "$FROM" > "$RUN/slice.tap"
+			print_tap "$1" < "$RUN/slice.tap"
+			vm_end
+			return 0
+		fi
+		while [ $# -gt 0 ] && vm_alive; do
+			run_one "$1"
+			shift
+		done
+		vm_quit
+		vm_end
+	done
+}
+
+# run_groups NAME...: neighbours with boot=shared and the same driver parameters
+# share a guest
+run_groups() {
+	_group='' _group_params=''
+	for _s in "$@"; do
+		if ! scenario_fits "$_s"; then
+			NUMBER=$((NUMBER + 1))
+			echo "ok $NUMBER - $_s # SKIP not made for driver $DRIVER with server $SERVER"
+			continue
+		fi
+		scenario_load "$_s"
+		if [ -n "$_group" ] && [ "$boot" = shared ] && [ "$params" = "$_group_params" ]; then
+			_group="$_group $_s"
+			continue
+		fi
+		# shellcheck disable=SC2086 # lists of words
+		[ -z "$_group" ] || run_group $_group
+		_group=''
+		if [ "$boot" = shared ]; then
+			_group=$_s
+			_group_params=$params
+		else
+			run_group "$_s"
+		fi
+	done
+	# shellcheck disable=SC2086 # a list of words
+	[ -z "$_group" ] || run_group $_group
+}
