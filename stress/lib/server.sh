@@ -76,7 +76,7 @@ serve() {
 # server_signal EXPORT SIGNAL: to the server and all it forked
 server_signal() {
 	_pid=$(cat "$WORK/server/$1/pid" 2> /dev/null) || return 0
-	kill "-$2" -- "-$_pid" 2> /dev/null || kill "-$2" "$_pid" 2> /dev/null || :
+	kill -s "$2" -- "-$_pid" 2> /dev/null || kill -s "$2" "$_pid" 2> /dev/null || :
 }
 
 # server_kill EXPORT: as a crash would, and wait until it is gone
@@ -87,7 +87,7 @@ server_kill() {
 
 server_gone() {
 	_pid=$(cat "$WORK/server/$1/pid" 2> /dev/null) || return 0
-	! kill -0 -- "-$_pid" 2> /dev/null
+	! kill -s 0 -- "-$_pid" 2> /dev/null
 }
 
 # server_stop EXPORT: orderly
