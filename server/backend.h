@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What an export's data lives in.  Offsets and lengths have been checked
+ * against the size.  Every operation returns 0 or a negative errno, has done
+ * all of it or tells why not, and may be called by several threads at once.
+ */
+#ifndef SRV_BACKEND_H
+#define SRV_BACKEND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct srv_backend;
+
+struct srv_backend_ops {
+	int (*read)(struct srv_backend *b, void *buf, uint32_t len, uint64_t offset);
+	/* Only what costs no wait: -EAGAIN when it would, -EOPNOTSUPP when that is never known */
+	int (*read_cached)(struct srv_backend *b, void *buf, uint32_t len, uint64_t offset);
+	/* @fua: the data is stable before this returns */
+	int (*write)(struct srv_backend *b, const void *buf, uint32_t len, uint64_t offset,
+		     bool fua);
+	int (*flush)(struct srv_backend *b);
+	int (*trim)(struct srv_backend *b, uint32_t len, uint64_t offset, bool fua);
+	/* @keep: space must stay allocated */
+	int (*zero)(struct srv_backend *b, uint32_t len, uint64_t offset, bool keep, bool fua);
+	void (*close)(struct srv_backend *b);
+};
+
+struct srv_backend {
+	const struct srv_backend_ops *ops;
+	uint64_t size;
+	uint32_t preferred_block;	/* power of two, 4096 or more */
+};
+
+/*
+ * A file or block device.  With @create a missing file is made, of @size
+ * bytes; @size 0 takes the size it has.  Returns NULL with errno set; *@what
+ * then names the step that failed.
+ */
+struct srv_backend *srv_file_open(const char *path, bool readonly, uint64_t size,
+				  const char **what);
+
+#endif /* SRV_BACKEND_H */

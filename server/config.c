@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "server/config.h"
+
+#include <string.h>
+
+#include "common/log.h"
+#include "common/nbd-wire.h"
+#include "common/parse.h"
+
+enum key_kind {
+	KEY_STRING,
+	KEY_BOOL,
+	KEY_UINT,		/* from @min to @max */
+	KEY_SIZE,
+	KEY_NO_EFFECT,		/* known, harmless to leave out: @note says why */
+	KEY_REFUSED,		/* known, and leaving it out would change what clients get */
+	KEY_REFUSED_TRUE,	/* the same, for a boolean that is true */
+};
+
+struct key {
+	const char *name;
+	enum key_kind kind;
+	size_t offset;		/* of the field in the structure it fills */
+	uint64_t min, max;
+	const char *note;
+};
+
+#define IN_CONFIG(field)	offsetof(struct srv_config, field)
+#define IN_EXPORT(field)	offsetof(struct srv_export, field)
+
+static const struct key generic_keys[] = {
+	{ "listenaddr", KEY_STRING, IN_CONFIG(listenaddr), 0, 0, NULL },
+	{ "port", KEY_STRING, IN_CONFIG(port), 0, 0, NULL },
+	{ "unixsock", KEY_STRING, IN_CONFIG(unixsock), 0, 0, NULL },
+	{ "duallisten", KEY_BOOL, IN_CONFIG(duallisten), 0, 0, NULL },
+	{ "includedir", KEY_STRING, IN_CONFIG(includedir), 0, 0, NULL },
+	{ "user", KEY_STRING, IN_CONFIG(user), 0, 0, NULL },
+	{ "group", KEY_STRING, IN_CONFIG(group), 0, 0, NULL },
+	{ "allowlist", KEY_BOOL, IN_CONFIG(allowlist), 0, 0, NULL },
+	{ "max_threads", KEY_UINT, IN_CONFIG(max_threads), 1, SRV_MAX_THREADS, NULL },
+	{ "max_clients", KEY_UINT, IN_CONFIG(max_clients), 1, 65536, NULL },
+	{ "handshake_timeout", KEY_UINT, IN_CONFIG(handshake_timeout), 1, 3600, NULL },
+	{ "oldstyle", KEY_REFUSED_TRUE, 0, 0, 0, "oldstyle negotiation is obsolete" },
+	{ "force_tls", KEY_REFUSED_TRUE, 0, 0, 0, "TLS is not supported" },
+	{ "tlsonly", KEY_REFUSED_TRUE, 0, 0, 0, "TLS is not supported" },
+	{ "certfile", KEY_NO_EFFECT, 0, 0, 0, "TLS is not supported" },
+	{ "keyfile", KEY_NO_EFFECT, 0, 0, 0, "TLS is not supported" },
+	{ "cacertfile", KEY_NO_EFFECT, 0, 0, 0, "TLS is not supported" },
+	{ "tlsprio", KEY_NO_EFFECT, 0, 0, 0, "TLS is not supported" },
+	{ "splice", KEY_NO_EFFECT, 0, 0, 0, "splice is not used" },
+	{ NULL, 0, 0, 0, 0, NULL },
+};
+
+static const struct key export_keys[] = {
+	{ "exportname", KEY_STRING, IN_EXPORT(path), 0, 0, NULL },
+	{ "description", KEY_STRING, IN_EXPORT(description), 0, 0, NULL },
+	{ "authfile", KEY_STRING, IN_EXPORT(authfile), 0, 0, NULL },
+	{ "virtstyle", KEY_STRING, IN_EXPORT(virtstyle), 0, 0, NULL },
+	{ "filesize", KEY_SIZE, IN_EXPORT(size), 0, 0, NULL },
+	{ "maxconnections", KEY_UINT, IN_EXPORT(max_connections), 0, 65536, NULL },
+	{ "timeout", KEY_UINT, IN_EXPORT(timeout), 0, 1u << 30, NULL },
+	{ "readonly", KEY_BOOL, IN_EXPORT(readonly), 0, 0, NULL },
+	{ "flush", KEY_BOOL, IN_EXPORT(flush), 0, 0, NULL },
+	{ "fua", KEY_BOOL, IN_EXPORT(fua), 0, 0, NULL },
+	{ "trim", KEY_BOOL, IN_EXPORT(trim), 0, 0, NULL },
+	{ "rotational", KEY_BOOL, IN_EXPORT(rotational), 0, 0, NULL },
+	{ "sync", KEY_BOOL, IN_EXPORT(sync), 0, 0, NULL },
+	{ "listenaddr", KEY_NO_EFFECT, 0, 0, 0, "it belongs in [generic]" },
+	{ "splice", KEY_NO_EFFECT, 0, 0, 0, "splice is not used" },
+	{ "transactionlog", KEY_NO_EFFECT, 0, 0, 0, "transaction logs are not written" },
+	{ "datalog", KEY_NO_EFFECT, 0, 0, 0, "transaction logs are not written" },
+	{ "cowdir", KEY_NO_EFFECT, 0, 0, 0, "copy-on-write is not supported" },
+	{ "sparse_cow", KEY_NO_EFFECT, 0, 0, 0, "copy-on-write is not supported" },
+	{ "copyonwrite", KEY_REFUSED_TRUE, 0, 0, 0, "copy-on-write is not supported" },
+	{ "temporary", KEY_REFUSED_TRUE, 0, 0, 0, "temporary files are not supported" },
+	{ "multifile", KEY_REFUSED_TRUE, 0, 0, 0, "an export is one file" },
+	{ "treefiles", KEY_REFUSED_TRUE, 0, 0, 0, "an export is one file" },
+	{ "waitfile", KEY_REFUSED_TRUE, 0, 0, 0, "waiting for a file is not supported" },
+	{ "sdp", KEY_REFUSED_TRUE, 0, 0, 0, "SDP is not supported" },
+	{ "force_tls", KEY_REFUSED_TRUE, 0, 0, 0, "TLS is not supported" },
+	{ "tlsonly", KEY_REFUSED_TRUE, 0, 0, 0, "TLS is not supported" },
+	{ "prerun", KEY_REFUSED, 0, 0, 0, "commands are not run" },
+	{ "postrun", KEY_REFUSED, 0, 0, 0, "commands are not run" },
+	{ NULL, 0, 0, 0, 0, NULL },
+};
+
+static void export_free(void *p)
+{
+	struct srv_export *export = p;
+
+	g_free(export->name);
+	g_free(export->path);
+	g_free(export->description);
+	g_free(export->authfile);
+	g_free(export->virtstyle);
+	g_free(export);
+}
+
+struct srv_config *srv_config_new(void)
+{
+	struct srv_config *config = g_new0(struct srv_config, 1);
+
+	config->refs = 1;
+	config->port = g_strdup_printf("%d", NBD_WIRE_PORT);
+	config->max_threads = SRV_DEF_THREADS;
+	config->max_clients = SRV_DEF_CLIENTS;
+	config->handshake_timeout = SRV_DEF_HANDSHAKE;
+	config->exports = g_ptr_array_new_with_free_func(export_free);
+	return config;
+}
+
+struct srv_config *srv_config_get(struct srv_config *config)
+{
+	g_atomic_int_inc(&config->refs);
+	return config;
+}
+
+void srv_config_put(struct srv_config *config)
+{
+	if (!config || !g_atomic_int_dec_and_test(&config->refs))
+		return;
+	g_ptr_array_unref(config->exports);
+	g_free(config->listenaddr);
+	g_free(config->port);
+	g_free(config->unixsock);
+	g_free(config->includedir);
+	g_free(config->user);
+	g_free(config->group);
+	g_free(config);
+}
+
+struct srv_export *srv_config_add(struct srv_config *config, const char *name)
+{
+	struct srv_export *export = g_new0(struct srv_export, 1);
+
+	export->name = g_strdup(name);
+	export->flush = true;
+	export->fua = true;
+	export->trim = true;
+	g_ptr_array_add(config->exports, export);
+	return export;
+}
+
+const struct srv_export *srv_config_find(const struct srv_config *config, const char *name)
+{
+	const struct srv_export *export;
+	guint i;
+
+	for (i = 0; i < config->exports->len; i++) {
+		export = g_ptr_array_index(config->exports, i);
+		if (!*name || !strcmp(export->name, name))
+			return export;
+	}
+	return NULL;
+}
+
+bool srv_export_check(const struct srv_export *export, const char *where)
+{
+	if (!export->path || !*export->path) {
+		nbd_err("%s: exportname is missing: give the file or block device to export",
+			where);
+		return false;
+	}
+	if (*export->path != '/') {
+		nbd_err("%s: exportname = %s: give an absolute path", where, export->path);
+		return false;
+	}
+	if (export->virtstyle && strcmp(export->virtstyle, "none") &&
+	    strcmp(export->virtstyle, "ipliteral") && strcmp(export->virtstyle, "iphash") &&
+	    !g_str_has_prefix(export->virtstyle, "cidrhash ")) {
+		nbd_err("%s: virtstyle = %s: not a style; use none", where, export->virtstyle);
+		return false;
+	}
+	if (strstr(export->path, "%s") && g_strcmp0(export->virtstyle, "none")) {
+		nbd_err("%s: %s: a file per client address is not supported; set virtstyle = none if %%s is part of the name",
+			where, export->path);
+		return false;
+	}
+	return true;
+}
+
+/* Where a value was found, for messages */
+struct place {
+	const char *file;
+	const char *section;
+	const struct key *key;
+	const char *value;
+};
+
+static int bad_value(const struct place *at, const char *expected)
+{
+	nbd_err("%s [%s] %s = %s: expected %s", at->file, at->section, at->key->name, at->value,
+		expected);
+	return -1;
+}
+
+static int parse_bool(const struct place *at, bool *value)
+{
+	*value = !strcmp(at->value, "true");
+	if (*value || !strcmp(at->value, "false"))
+		return 0;
+	return bad_value(at, "true or false");
+}
+
+static int parse_number(const struct place *at, uint64_t *value)
+{
+	const struct key *key = at->key;
+	char range[64];
+
+	if (key->kind == KEY_SIZE) {
+		if (nbd_parse_size(at->value, value))
+			return bad_value(at, "a number of bytes");
+		return 0;
+	}
+	if (!nbd_parse_uint(at->value, key->max, value) && *value >= key->min)
+		return 0;
+	g_snprintf(range, sizeof(range), "a number from %llu to %llu",
+		   (unsigned long long)key->min, (unsigned long long)key->max);
+	return bad_value(at, range);
+}
+
+static int parse_value(const struct place *at, void *into)
+{
+	const struct key *key = at->key;
+	char *field = (char *)into + key->offset;
+	bool on = true;
+
+	switch (key->kind) {
+	case KEY_STRING:
+		if (strlen(at->value) > NBD_WIRE_MAX_STRING)
+			return bad_value(at, "at most 4096 bytes");
+		g_free(*(char **)(void *)field);
+		*(char **)(void *)field = g_strdup(at->value);
+		return 0;
+	case KEY_BOOL:
+		return parse_bool(at, (bool *)field);
+	case KEY_UINT:
+	case KEY_SIZE:
+		return parse_number(at, (uint64_t *)(void *)field);
+	case KEY_NO_EFFECT:
+		nbd_warn("%s [%s] %s has no effect: %s", at->file, at->section, key->name,
+			 key->note);
+		return 0;
+	case KEY_REFUSED_TRUE:
+		if (parse_bool(at, &on))
+			return -1;
+		break;
+	case KEY_REFUSED:
+		on = *at->value;
+		break;
+	}
+	if (!on)
+		return 0;
+	nbd_err("%s [%s] %s = %s: %s; remove the line", at->file, at->section, key->name,
+		at->value, key->note);
+	return -1;
+}
+
+/* Every key of a section into @into; all of them are looked at even after an error */
+static int load_section(GKeyFile *kf, const char *file, const char *section,
+			const struct key *keys, void *into)
+{
+	g_auto(GStrv) names = g_key_file_get_keys(kf, section, NULL, NULL);
+	const struct key *key;
+	int ret = 0;
+	char **name;
+
+	for (name = names; name && *name; name++) {
+		g_autoptr(GError) error = NULL;
+		g_autofree char *value = NULL;
+
+		for (key = keys; key->name && strcmp(key->name, *name); key++)
+			;
+		if (!key->name) {
+			nbd_warn("%s [%s] %s: unknown key, ignored", file, section, *name);
+			continue;
+		}
+		value = g_key_file_get_string(kf, section, *name, &error);
+		if (!value) {
+			nbd_err("%s [%s] %s: %s", file, section, *name, error->message);
+			ret = -1;
+			continue;
+		}
+		if (key->kind != KEY_STRING)
+			g_strchomp(value);
+		if (parse_value(&(struct place){ file, section, key, value }, into))
+			ret = -1;
+	}
+	return ret;
+}
+
+static int load_export(struct srv_config *config, GKeyFile *kf, const char *file,
+		       const char *section)
+{
+	g_autofree char *where = g_strdup_printf("%s [%s]", file, section);
+	struct srv_export *export;
+	guint i;
+	int ret;
+
+	if (strlen(section) > NBD_WIRE_MAX_STRING) {
+		nbd_err("%s: section name longer than 4096 bytes", file);
+		return -1;
+	}
+	for (i = 0; i < config->exports->len; i++) {
+		export = g_ptr_array_index(config->exports, i);
+		if (!strcmp(export->name, section)) {
+			nbd_err("%s: there is already an export of this name", where);
+			return -1;
+		}
+	}
+	export = srv_config_add(config, section);
+	ret = load_section(kf, file, section, export_keys, export);
+	if (!ret && !srv_export_check(export, where))
+		ret = -1;
+	return ret;
+}
+
+static GKeyFile *read_file(const char *file)
+{
+	GKeyFile *kf = g_key_file_new();
+	g_autoptr(GError) error = NULL;
+
+	if (g_key_file_load_from_file(kf, file, G_KEY_FILE_NONE, &error))
+		return kf;
+	nbd_err("cannot read configuration file %s: %s", file, error->message);
+	g_key_file_free(kf);
+	return NULL;
+}
+
+static int load_exports(struct srv_config *config, const char *file, GKeyFile *kf, bool main_file)
+{
+	g_auto(GStrv) sections = g_key_file_get_groups(kf, NULL);
+	int ret = 0;
+	char **s;
+
+	for (s = sections; *s; s++) {
+		if (!strcmp(*s, "generic")) {
+			if (main_file)
+				continue;
+			nbd_err("%s [generic]: this section belongs in the main configuration file",
+				file);
+			ret = -1;
+		} else if (load_export(config, kf, file, *s)) {
+			ret = -1;
+		}
+	}
+	return ret;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* *.conf in the directory, by name, so that the order is always the same */
+static int load_directory(struct srv_config *config, const char *path)
+{
+	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+	g_autoptr(GError) error = NULL;
+	const char *name;
+	GKeyFile *kf;
+	int ret = 0;
+	GDir *dir;
+	guint i;
+
+	dir = g_dir_open(path, 0, &error);
+	if (!dir) {
+		nbd_err("cannot read includedir %s: %s", path, error->message);
+		return -1;
+	}
+	while ((name = g_dir_read_name(dir))) {
+		if (g_str_has_suffix(name, ".conf"))
+			g_ptr_array_add(names, g_build_filename(path, name, NULL));
+	}
+	g_dir_close(dir);
+	g_ptr_array_sort(names, by_name);
+
+	for (i = 0; i < names->len; i++) {
+		name = g_ptr_array_index(names, i);
+		kf = read_file(name);
+		if (!kf || load_exports(config, name, kf, false))
+			ret = -1;
+		if (kf)
+			g_key_file_free(kf);
+	}
+	return ret;
+}
+
+int srv_config_load(struct srv_config *config, const char *file)
+{
+	g_autofree char *first = NULL;
+	GKeyFile *kf;
+	int ret;
+
+	kf = read_file(file);
+	if (!kf)
+		return -1;
+	first = g_key_file_get_start_group(kf);
+	if (!first) {
+		/* An empty file is fine beside an export on the command line */
+		g_key_file_free(kf);
+		return 0;
+	}
+	if (strcmp(first, "generic")) {
+		nbd_err("%s: the first section must be [generic]", file);
+		g_key_file_free(kf);
+		return -1;
+	}
+	ret = load_section(kf, file, "generic", generic_keys, config);
+	if (load_exports(config, file, kf, true))
+		ret = -1;
+	g_key_file_free(kf);
+	if (config->includedir && load_directory(config, config->includedir))
+		ret = -1;
+	return ret;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the server was told to do: by its configuration file, its command line, or both. */
+#ifndef SRV_CONFIG_H
+#define SRV_CONFIG_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SRV_DEF_CONFIG		"/etc/nbd-server/config"
+#define SRV_DEF_ALLOW		"/etc/nbd-server/allow"
+#define SRV_DEF_PID_FILE	"/var/run/nbd-server.pid"
+#define SRV_DEF_HANDSHAKE	10	/* seconds */
+#define SRV_DEF_CLIENTS		512
+#define SRV_DEF_THREADS		4
+#define SRV_MAX_THREADS		64
+
+struct srv_export {
+	char *name;		/* "" for the one on the command line */
+	char *path;
+	char *description;	/* or NULL */
+	char *authfile;		/* or NULL */
+	char *virtstyle;	/* or NULL: what %s in @path means */
+	uint64_t size;		/* 0: the file's own */
+	uint64_t max_connections; /* 0: no limit */
+	uint64_t timeout;	/* seconds a client may be idle; 0: for ever */
+	bool readonly;
+	bool flush;
+	bool fua;
+	bool trim;
+	bool rotational;
+	bool sync;
+};
+
+/* Never changed once in use; a reload makes a new one.  Counted. */
+struct srv_config {
+	int refs;
+	char *listenaddr;	/* comma-separated; NULL: every address */
+	char *port;
+	char *unixsock;
+	bool duallisten;
+	char *includedir;
+	char *user;
+	char *group;
+	bool allowlist;
+	uint64_t max_threads;	/* that serve one client at a time */
+	uint64_t max_clients;
+	uint64_t handshake_timeout; /* seconds */
+	GPtrArray *exports;	/* struct srv_export *, in the file's order */
+};
+
+/* Defaults and no exports */
+struct srv_config *srv_config_new(void);
+struct srv_config *srv_config_get(struct srv_config *config);
+void srv_config_put(struct srv_config *config);
+
+/*
+ * Add what a configuration file says.  Errors and everything that is not
+ * heeded are written to the log, with file, section and key.  0 or -1.
+ */
+int srv_config_load(struct srv_config *config, const char *file);
+
+/* A new export with default settings, owned by the configuration */
+struct srv_export *srv_config_add(struct srv_config *config, const char *name);
+
+/* Is the path usable?  If not, says why; @where leads the message. */
+bool srv_export_check(const struct srv_export *export, const char *where);
+
+/* The export a client asked for; "" is the first one.  NULL when there is none. */
+const struct srv_export *srv_config_find(const struct srv_config *config, const char *name);
+
+#endif /* SRV_CONFIG_H */

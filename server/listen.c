@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "server/listen.h"
+
+#include <errno.h>
+#include <glib.h>
+#include <netdb.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "server/connection.h"
+#include "server/socket.h"
+
+#define BACKLOG		128
+/* How long to leave new clients waiting when there are no file descriptors */
+#define PAUSE_MS	100
+
+static int add_socket(struct srv_listener *l, int family, const struct sockaddr *addr,
+		      socklen_t len)
+{
+	int on = 1, err, fd;
+
+	if (l->n == SRV_MAX_LISTEN)
+		return -ENOSPC;
+	fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	/* A killed server must be able to come back to its port at once */
+	if (family != AF_UNIX && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+		goto err_socket;
+	/* IPv4 has a socket of its own */
+	if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
+		goto err_socket;
+	if (bind(fd, addr, len) < 0 || listen(fd, BACKLOG) < 0)
+		goto err_socket;
+	l->fd[l->n++] = fd;
+	return 0;
+
+err_socket:
+	err = errno;
+	close(fd);
+	return -err;
+}
+
+/* All addresses a host (NULL: any) stands for; at least one must do */
+static int listen_tcp(struct srv_listener *l, const char *host, const char *port)
+{
+	const struct addrinfo hints = {
+		.ai_flags = AI_PASSIVE,
+		.ai_socktype = SOCK_STREAM,
+	};
+	struct addrinfo *list, *ai;
+	unsigned int before = l->n;
+	int ret, err = 0;
+
+	ret = getaddrinfo(host, port, &hints, &list);
+	if (ret) {
+		nbd_err("cannot listen on %s port %s: %s", host ? host : "any address", port,
+			ret == EAI_SYSTEM ? strerror(errno) : gai_strerror(ret));
+		return -1;
+	}
+	for (ai = list; ai; ai = ai->ai_next) {
+		ret = add_socket(l, ai->ai_family, ai->ai_addr, ai->ai_addrlen);
+		/* Machines without IPv6 (or IPv4) still serve the other */
+		if (ret && ret != -EAFNOSUPPORT && ret != -EADDRNOTAVAIL)
+			err = ret;
+		else if (ret && !err && l->n == before && !ai->ai_next)
+			err = ret;
+	}
+	freeaddrinfo(list);
+	if (!err)
+		return 0;
+	nbd_err("cannot listen on %s port %s: %s", host ? host : "any address", port,
+		strerror(-err));
+	return -1;
+}
+
+static int listen_addresses(struct srv_listener *l, const struct srv_config *config)
+{
+	g_auto(GStrv) hosts = NULL;
+	unsigned int n = 0;
+	char **host;
+
+	if (!config->listenaddr)
+		return listen_tcp(l, NULL, config->port);
+	hosts = g_strsplit(config->listenaddr, ",", -1);
+	for (host = hosts; *host; host++) {
+		if (!*g_strstrip(*host))
+			continue;
+		n++;
+		if (listen_tcp(l, *host, config->port))
+			return -1;
+	}
+	if (!n) {
+		nbd_err("listenaddr = %s: no address", config->listenaddr);
+		return -1;
+	}
+	return 0;
+}
+
+/* A socket file whose server has died is in the way; one that is served is not ours */
+static bool stale_socket(const struct sockaddr_un *addr)
+{
+	struct stat st;
+	bool stale;
+	int fd;
+
+	if (stat(addr->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return false;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	stale = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 &&
+		errno == ECONNREFUSED;
+	close(fd);
+	return stale;
+}
+
+static int listen_unix(struct srv_listener *l, const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int ret;
+
+	if (strlen(path) >= sizeof(addr.sun_path)) {
+		nbd_err("cannot listen on %s: a Unix socket's path has at most %zu bytes", path,
+			sizeof(addr.sun_path) - 1);
+		return -1;
+	}
+	strcpy(addr.sun_path, path);
+	if (stale_socket(&addr))
+		unlink(path);
+	ret = add_socket(l, AF_UNIX, (const struct sockaddr *)&addr, sizeof(addr));
+	if (ret) {
+		nbd_err("cannot listen on %s: %s", path, strerror(-ret));
+		return -1;
+	}
+	l->unix_path = g_strdup(path);
+	return 0;
+}
+
+int srv_listen_open(struct srv_listener *l, const struct srv_config *config)
+{
+	*l = (struct srv_listener){ 0 };
+	if (config->unixsock && listen_unix(l, config->unixsock))
+		goto err;
+	if ((!config->unixsock || config->duallisten) && listen_addresses(l, config))
+		goto err;
+	return 0;
+err:
+	srv_listen_close(l);
+	return -1;
+}
+
+void srv_listen_close(struct srv_listener *l)
+{
+	while (l->n)
+		close(l->fd[--l->n]);
+	if (l->unix_path)
+		unlink(l->unix_path);
+	g_free(l->unix_path);
+	l->unix_path = NULL;
+}
+
+bool srv_listen_accept(struct srv_server *srv, int fd)
+{
+	struct sockaddr_storage addr = { 0 };
+	socklen_t len = sizeof(addr);
+	char peer[SRV_PEER_LEN];
+	int ret, conn;
+
+	conn = accept4(fd, (struct sockaddr *)&addr, &len, SOCK_CLOEXEC);
+	if (conn >= 0) {
+		srv_peer_name(&addr, peer, sizeof(peer));
+		ret = srv_conn_start(srv, conn, &addr);
+		if (ret && srv_server_may_log(srv))
+			nbd_warn("client %s turned away: %s", peer, ret == -EUSERS ?
+				 "max_clients clients are connected" : strerror(-ret));
+		return true;
+	}
+	switch (errno) {
+	case EMFILE:
+	case ENFILE:
+	case ENOBUFS:
+	case ENOMEM:
+		/* They keep their place in the queue until others have left */
+		if (srv_server_may_log(srv))
+			nbd_warn("new clients have to wait: %s", strerror(errno));
+		return false;
+	default:
+		/* A client that has given up in the meantime, or nothing at all */
+		return true;
+	}
+}
+
+static void reload_config(struct srv_server *srv, srv_reload_fn reload, void *ctx)
+{
+	struct srv_config *config = reload(ctx);
+
+	if (!config) {
+		nbd_err("configuration not reloaded; what was in force stays so");
+		return;
+	}
+	nbd_info("configuration reloaded, %u exports", config->exports->len);
+	srv_server_reload(srv, config);
+}
+
+/* Wait for every connection to end; -1 when some do not in time */
+static int drain(struct srv_server *srv)
+{
+	struct pollfd p = { .fd = srv->idle_fd, .events = POLLIN };
+	int64_t deadline = srv_now_ms() + SRV_DRAIN_MS + SRV_LINGER_MS;
+	unsigned int clients;
+	int64_t left;
+	eventfd_t count;
+
+	srv_server_stop(srv);
+	for (;;) {
+		pthread_mutex_lock(&srv->lock);
+		clients = srv->clients;
+		pthread_mutex_unlock(&srv->lock);
+		if (!clients)
+			return 0;
+		left = deadline - srv_now_ms();
+		if (left <= 0)
+			break;
+		if (poll(&p, 1, (int)left) > 0)
+			eventfd_read(srv->idle_fd, &count);
+	}
+	nbd_err("%u clients cut off: their requests did not end in time", clients);
+	return -1;
+}
+
+/* One turn of the main loop; true when the server is to stop */
+static bool turn(struct srv_server *srv, struct srv_listener *l, int signal_fd,
+		 srv_reload_fn reload, void *ctx)
+{
+	struct pollfd p[SRV_MAX_LISTEN + 2] = {
+		{ .fd = signal_fd, .events = POLLIN },
+		{ .fd = srv->idle_fd, .events = POLLIN },
+	};
+	struct signalfd_siginfo si;
+	eventfd_t count;
+	unsigned int i;
+
+	for (i = 0; i < l->n; i++)
+		p[i + 2] = (struct pollfd){ .fd = l->fd[i], .events = POLLIN };
+	if (poll(p, l->n + 2, -1) < 0)
+		return false;
+	if (p[1].revents) {
+		eventfd_read(srv->idle_fd, &count);
+		if (!l->n)
+			return true;
+	}
+	if (p[0].revents && read(signal_fd, &si, sizeof(si)) == sizeof(si)) {
+		if (si.ssi_signo != SIGHUP)
+			return true;
+		reload_config(srv, reload, ctx);
+	}
+	for (i = 0; i < l->n; i++) {
+		if (p[i + 2].revents && !srv_listen_accept(srv, l->fd[i]))
+			poll(p, 1, PAUSE_MS);	/* a signal still ends the pause */
+	}
+	return false;
+}
+
+int srv_run(struct srv_server *srv, struct srv_listener *l, int signal_fd, srv_reload_fn reload,
+	    void *ctx)
+{
+	while (!turn(srv, l, signal_fd, reload, ctx))
+		;
+	srv_listen_close(l);
+	return drain(srv);
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* nbd-server: start-up, from the command line to the main loop. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "server/connection.h"
+#include "server/listen.h"
+#include "server/options.h"
+
+/* Exit codes, as nbd-server(1) lists them */
+#define EXIT_CUT_OFF	1	/* clients were cut off at the end */
+#define EXIT_USAGE	2
+#define EXIT_CONFIG	3
+#define EXIT_START	4
+
+/* Signals are read from a descriptor: nothing ever runs in a handler */
+static int open_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -1;
+	signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* Every client takes two descriptors: have as many as we may */
+static void raise_limits(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		nbd_warn("cannot raise the limit of open files: %s", strerror(errno));
+}
+
+static int drop_group(const char *name, const struct passwd *pw)
+{
+	const struct group *gr;
+	gid_t gid;
+
+	if (name) {
+		gr = getgrnam(name);
+		if (!gr) {
+			nbd_err("group = %s: no such group", name);
+			return -1;
+		}
+		gid = gr->gr_gid;
+	} else {
+		gid = pw->pw_gid;
+	}
+	/* With a user come the groups it is in, else none is left but the one named */
+	if ((pw ? initgroups(pw->pw_name, gid) : setgroups(0, NULL)) < 0 || setgid(gid) < 0) {
+		nbd_err("cannot change to group %s: %s", name ? name : pw->pw_name,
+			strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+static int drop_privileges(const struct srv_config *config)
+{
+	const struct passwd *pw = NULL;
+
+	if (config->user) {
+		pw = getpwnam(config->user);
+		if (!pw) {
+			nbd_err("user = %s: no such user", config->user);
+			return -1;
+		}
+	}
+	if ((config->group || pw) && drop_group(config->group, pw))
+		return -1;
+	if (pw && setuid(pw->pw_uid) < 0) {
+		nbd_err("cannot change to user %s: %s", config->user, strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+/* Opened before privileges are dropped, written when the process ID is known */
+static FILE *open_pid_file(const struct srv_options *o, const char **path)
+{
+	FILE *f;
+
+	*path = o->pid_file ? o->pid_file : SRV_DEF_PID_FILE;
+	f = fopen(*path, "we");
+	if (!f && o->pid_file)
+		nbd_err("cannot write %s: %s", *path, strerror(errno));
+	else if (!f)
+		nbd_warn("cannot write %s: %s; -p names another file", *path, strerror(errno));
+	return f;
+}
+
+/* Leave the terminal; the parent has seen every error of the start by now */
+static int become_daemon(void)
+{
+	pid_t pid = fork();
+	int fd;
+
+	if (pid < 0) {
+		nbd_err("cannot fork: %s", strerror(errno));
+		return -1;
+	}
+	if (pid)
+		_exit(EXIT_SUCCESS);
+	setsid();
+	if (chdir("/") < 0)
+		nbd_warn("cannot change to /: %s", strerror(errno));
+	nbd_log_to_syslog();
+	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	dup2(fd, STDIN_FILENO);
+	dup2(fd, STDOUT_FILENO);
+	dup2(fd, STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+	return 0;
+}
+
+static struct srv_config *reload(void *ctx)
+{
+	return srv_options_config(ctx);
+}
+
+/* Port 0: the one client is on standard input */
+static int start_inetd(struct srv_server *srv)
+{
+	struct sockaddr_storage addr = { 0 };
+	socklen_t len = sizeof(addr);
+	int fd, ret;
+
+	if (getpeername(STDIN_FILENO, (struct sockaddr *)&addr, &len) < 0) {
+		nbd_err("port 0: standard input is no connected socket: %s", strerror(errno));
+		return -1;
+	}
+	fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+	ret = fd < 0 ? -errno : srv_conn_start(srv, fd, &addr);
+	if (!ret)
+		return 0;
+	nbd_err("cannot serve the client on standard input: %s", strerror(-ret));
+	return -1;
+}
+
+static int detach(const struct srv_options *o, const struct srv_config *config,
+		  const char **pid_path)
+{
+	FILE *pid_file = NULL;
+
+	if (o->pid_file || !o->foreground) {
+		pid_file = open_pid_file(o, pid_path);
+		if (!pid_file) {
+			*pid_path = NULL;
+			if (o->pid_file)
+				return -1;
+		}
+	}
+	if (drop_privileges(config) || (!o->foreground && become_daemon())) {
+		if (pid_file)
+			fclose(pid_file);
+		return -1;
+	}
+	if (pid_file) {
+		fprintf(pid_file, "%ld\n", (long)getpid());
+		if (fclose(pid_file))
+			nbd_warn("cannot write %s: %s", *pid_path, strerror(errno));
+	}
+	return 0;
+}
+
+static int serve(struct srv_options *o, struct srv_config *config)
+{
+	struct srv_listener listener = { 0 };
+	const char *pid_path = NULL;
+	struct srv_server srv;
+	int status = EXIT_START;
+	int signal_fd, ret;
+
+	signal_fd = open_signals();
+	ret = srv_server_init(&srv, config);
+	if (signal_fd < 0 || ret) {
+		nbd_err("cannot start: %s", strerror(ret ? -ret : errno));
+		goto out;
+	}
+	raise_limits();
+	if (!o->inetd && srv_listen_open(&listener, config))
+		goto out;
+	if (detach(o, config, &pid_path))
+		goto out;
+	if (o->inetd && start_inetd(&srv))
+		goto out;
+	if (!o->inetd)
+		nbd_info("serving %u export%s on port %s", config->exports->len,
+			 config->exports->len == 1 ? "" : "s",
+			 config->unixsock && !config->duallisten ? config->unixsock : config->port);
+
+	if (srv_run(&srv, &listener, signal_fd, reload, o)) {
+		/* Threads still use the server: end the process without touching it */
+		if (pid_path)
+			unlink(pid_path);
+		_exit(EXIT_CUT_OFF);
+	}
+	status = EXIT_SUCCESS;
+out:
+	srv_listen_close(&listener);
+	if (pid_path && unlink(pid_path) < 0 && errno != ENOENT && errno != EACCES)
+		nbd_warn("cannot remove %s: %s", pid_path, strerror(errno));
+	srv_server_destroy(&srv);
+	if (signal_fd >= 0)
+		close(signal_fd);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct srv_options o;
+	struct srv_config *config;
+	int status = EXIT_SUCCESS;
+
+	nbd_log_open("nbd-server");
+	switch (srv_options_parse(&o, argc, argv)) {
+	case SRV_OPTIONS_BAD:
+		status = EXIT_USAGE;
+		goto out;
+	case SRV_OPTIONS_HELP:
+		srv_options_help();
+		goto out;
+	case SRV_OPTIONS_VERSION:
+		printf("nbd-server (nbswap) %s\n", NBSWAP_VERSION);
+		goto out;
+	case SRV_OPTIONS_RUN:
+		break;
+	}
+	if (o.output_section) {
+		srv_options_print(&o);
+		goto out;
+	}
+	config = srv_options_config(&o);
+	status = config ? serve(&o, config) : EXIT_CONFIG;
+out:
+	srv_options_free(&o);
+	return status;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What all connections share: the configuration in force and the list of clients. */
+#ifndef SRV_SERVER_H
+#define SRV_SERVER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/log.h"
+#include "server/config.h"
+
+/* How long a shutdown may take before the rest is cut off, in milliseconds */
+#define SRV_DRAIN_MS	10000
+/* and how long a client has to hang up once it has been told */
+#define SRV_LINGER_MS	1000
+
+struct srv_conn;
+
+struct srv_server {
+	int stop_fd;			/* eventfd, readable for ever once stopping */
+	int idle_fd;			/* eventfd, written when the last connection ends */
+	atomic_bool stopping;		/* set before stop_fd is written */
+	_Atomic int64_t drain_deadline;	/* srv_now_ms() at which stopping ends; set before */
+	pthread_mutex_t lock;		/* of all below */
+	struct srv_config *config;	/* in force for new clients */
+	struct srv_conn *conns;
+	unsigned int clients;
+	struct nbd_log_limit log_limit;	/* for what strangers can make us say */
+};
+
+int64_t srv_now_ms(void);
+
+/* Takes over the caller's reference to the configuration.  0 or a negative errno. */
+int srv_server_init(struct srv_server *srv, struct srv_config *config);
+/* Only once no connection is left */
+void srv_server_destroy(struct srv_server *srv);
+
+/* The configuration in force, with a reference for the caller */
+struct srv_config *srv_server_config(struct srv_server *srv);
+/* A new one for new clients; takes over the reference */
+void srv_server_reload(struct srv_server *srv, struct srv_config *config);
+
+/* Have every connection finish what is in flight and close */
+void srv_server_stop(struct srv_server *srv);
+
+/* May something that a stranger caused be logged now? */
+bool srv_server_may_log(struct srv_server *srv);
+
+#endif /* SRV_SERVER_H */

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "server/session.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/bytes.h"
+
+void srv_session_init(struct srv_session *s, srv_list_fn list, void *list_ctx)
+{
+	/* The buffers need no clearing: their lengths say what they hold */
+	memset(s, 0, offsetof(struct srv_session, in));
+	s->state = SRV_GREET;
+	s->list = list;
+	s->list_ctx = list_ctx;
+}
+
+/* Gather @want bytes of an item in s->in; true when they are all there */
+bool srv_take(struct srv_session *s, size_t want, const uint8_t **in, size_t *len)
+{
+	size_t n = want - s->in_len;
+
+	if (n > *len)
+		n = *len;
+	if (n)
+		memcpy(s->in + s->in_len, *in, n);
+	s->in_len += n;
+	*in += n;
+	*len -= n;
+	if (s->in_len < want)
+		return false;
+	s->in_len = 0;
+	return true;
+}
+
+/* Pass over s->skip bytes; true when they have all gone by */
+bool srv_skip(struct srv_session *s, const uint8_t **in, size_t *len)
+{
+	size_t n = s->skip < *len ? s->skip : *len;
+
+	*in += n;
+	*len -= n;
+	s->skip -= n;
+	return !s->skip;
+}
+
+enum srv_event srv_close(struct srv_session *s, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(s->reason, sizeof(s->reason), fmt, args);
+	va_end(args);
+	s->state = SRV_CLOSED;
+	return SRV_CLOSE;
+}
+
+enum srv_event srv_session_next(struct srv_session *s, const uint8_t **in, size_t *len)
+{
+	if (s->state == SRV_CLOSED)
+		return SRV_CLOSE;
+	if (s->out_len)
+		return SRV_SEND;
+	if (s->closing)
+		return srv_close(s, "left the handshake");
+	if (s->in_transmission)
+		return srv_transmission_next(s, in, len);
+	return srv_handshake_next(s, in, len);
+}
+
+void srv_session_sent(struct srv_session *s)
+{
+	s->out_len = 0;
+}
+
+void srv_session_shutdown(struct srv_session *s)
+{
+	s->shutdown = true;
+}
+
+bool srv_session_idle(const struct srv_session *s)
+{
+	return !s->in_len && !s->skip && s->state != SRV_OPTION_DATA && s->state != SRV_LISTING;
+}
+
+void srv_reply_encode(uint8_t *out, uint64_t cookie, uint32_t error)
+{
+	nbd_put_be32(out, NBD_WIRE_SIMPLE_REPLY_MAGIC);
+	nbd_put_be32(out + 4, error);
+	nbd_put_be64(out + 8, cookie);
+}
+
+uint32_t srv_wire_error(int err)
+{
+	switch (err) {
+	case 0:
+		return 0;
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+		return NBD_WIRE_ENOSPC;
+	case EPERM:
+	case EACCES:
+	case EROFS:
+		return NBD_WIRE_EPERM;
+	case EINVAL:
+		return NBD_WIRE_EINVAL;
+	case ESHUTDOWN:
+		return NBD_WIRE_ESHUTDOWN;
+	default:
+		return NBD_WIRE_EIO;
+	}
+}
