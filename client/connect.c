@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "device.h"
+#include "nbdtab.h"
+#include "text.h"
+
+#define NODE_TIMEOUT	10000		/* ms for udev to make the node */
+
+void client_connect_report(FILE *out, const char *name, const char *peer, const char *export,
+			   uint64_t size, unsigned int links)
+{
+	char text[CLIENT_SIZE_TEXT];
+	char *quoted = client_text_quote(export);
+
+	fprintf(out, "%s: connected to %s, export %s, %s, %u link%s\n", name, peer,
+		quoted ? quoted : "?", client_text_size(size, text), links, links == 1 ? "" : "s");
+	fflush(out);
+	free(quoted);
+}
+
+void client_connect_warn_local(const struct client_args *args, const struct sockaddr *peer)
+{
+	if (args->swap && client_address_is_local(peer))
+		client_warn("the server is on this machine: swap on it can deadlock, as the server needs memory to free memory");
+}
+
+int client_connect_addresses(const struct client_args *args, struct client_addresses *addresses,
+			     struct client_error *err)
+{
+	struct client_hosts hosts;
+
+	if (args->unix_path) {
+		memset(addresses, 0, sizeof(*addresses));
+		addresses->n = 1;
+		return client_address_unix(args->unix_path, &addresses->address[0], err);
+	}
+	if (client_hosts_parse(args->host, args->port ? (uint16_t)args->port : NBD_WIRE_PORT,
+			       &hosts, err))
+		return -1;
+	return client_hosts_resolve(&hosts, addresses, client_warn, err);
+}
+
+/* The node opens: partitions have been looked for */
+static int wait_for_node(int index, struct client_error *err)
+{
+	int fd = client_device_open(CLIENT_SYSFS, CLIENT_DEV, index, O_RDONLY, NODE_TIMEOUT, err);
+
+	if (fd < 0)
+		return client_error_prefix(err, "the device is connected, but");
+	close(fd);
+	return CLIENT_OK;
+}
+
+static int on_index(struct nlmsghdr *hdr, void *arg)
+{
+	return client_netlink_parse_index(hdr, arg);
+}
+
+static int call_connect(struct client_genl *genl, const struct client_connect *connect,
+			int *index, struct client_error *err)
+{
+	struct client_answer answer;
+	char name[CLIENT_DEVICE_NAME];
+	bool exists;
+
+	*index = connect->index;
+	if (client_genl_call(genl, client_netlink_connect(genl->family, connect), on_index, index,
+			     &answer, err))
+		return -1;
+	if (!answer.error)
+		return 0;
+	client_device_name(CLIENT_SYSFS, connect->index, name, &exists);
+	return client_genl_explain(CLIENT_OP_CONNECT, name, &answer, err);
+}
+
+static uint32_t driver_flags(const struct client_args *args)
+{
+	return (args->read_only ? NBDX_FLAG_READ_ONLY : 0) | (args->swap ? NBDX_FLAG_SWAP : 0) |
+	       (args->no_go ? NBDX_FLAG_NO_GO : 0);
+}
+
+static void report_managed(const struct client_args *args, const struct client_status *status)
+{
+	const char *peer = "an unknown address";
+	unsigned int i;
+
+	for (i = 0; i < status->nlinks; i++)
+		if (status->link[i].peer[0]) {
+			peer = status->link[i].peer;
+			break;
+		}
+	client_connect_report(stdout, status->name, peer, status->export ? status->export : "",
+			      status->size, status->nlinks);
+	if (args->swap && !status->swap_safe)
+		client_warn("%s is not safe for swap: %s", status->name,
+			    status->why ? status->why : "the driver does not say why");
+}
+
+/* Our driver makes the connections */
+static int connect_managed(struct client_genl *genl, const struct client_args *args,
+			   const struct client_addresses *addresses, struct client_error *err)
+{
+	const struct client_connect connect = {
+		.index = client_device_index(args->device),
+		.addresses = addresses,
+		.export = args->export ? args->export : "",
+		.identifier = args->identifier,
+		.links = (uint32_t)args->links,
+		.connect_timeout = (uint32_t)args->connect_timeout,
+		.flags = driver_flags(args),
+		.size = args->size,
+		.block_size = args->block_size,
+		.timeout = args->timeout,
+		.dead_timeout = args->dead_timeout,
+	};
+	struct client_status status;
+	unsigned int i;
+	int index, ret;
+
+	for (i = 0; i < addresses->n; i++)
+		client_connect_warn_local(args, &addresses->address[i].sa);
+	if (call_connect(genl, &connect, &index, err))
+		return -1;
+	ret = wait_for_node(index, err);
+	if (ret || client_status_get(genl, index, &status, err))
+		return -1;
+	report_managed(args, &status);
+	client_status_free(&status);
+	return CLIENT_OK;
+}
+
+/* We make them: mainline's driver, Unix sockets, no negotiation */
+static int connect_handed_over(struct client_genl *genl, const struct client_args *args,
+			       const struct client_addresses *addresses, struct client_error *err)
+{
+	struct client_handover handover;
+	struct client_connect connect = {
+		.index = client_device_index(args->device),
+		.identifier = args->identifier,
+		.timeout = args->timeout,
+		.dead_timeout = args->dead_timeout,
+	};
+	char name[CLIENT_DEVICE_NAME], peer[CLIENT_ADDRESS_TEXT];
+	bool exists;
+	int index, ret;
+
+	if (client_handover_open(args, addresses, &handover, err))
+		return -1;
+	client_connect_warn_local(args, &handover.peer.sa);
+	connect.sockets = handover.fd;
+	connect.nsockets = handover.n;
+	connect.size = handover.size;
+	connect.block_size = handover.block_size;
+	connect.server_flags = handover.flags;
+	ret = call_connect(genl, &connect, &index, err);
+	if (!ret)
+		ret = wait_for_node(index, err);
+	if (!ret)
+		client_connect_report(stdout,
+				      client_device_name(CLIENT_SYSFS, index, name, &exists),
+				      client_address_text(&handover.peer.sa, handover.peer.len, peer),
+				      args->export ? args->export : "", handover.size, handover.n);
+	client_handover_close(&handover);
+	return ret;
+}
+
+static int connect_by_netlink(const struct client_args *args,
+			      const struct client_addresses *addresses, struct client_error *err)
+{
+	struct client_genl genl;
+	int ret;
+
+	if (client_genl_open(&genl, err))
+		return -1;
+	if (genl.extended && !args->unix_path && !args->preinit) {
+		ret = connect_managed(&genl, args, addresses, err);
+	} else {
+		if (genl.extended)
+			client_warn("the driver cannot remake a connection over a Unix socket or without negotiation: recovery and swap safety are not provided");
+		else
+			client_warn("this is the mainline nbd driver: recovery and swap safety are not provided");
+		ret = connect_handed_over(&genl, args, addresses, err);
+	}
+	client_genl_close(&genl);
+	return ret;
+}
+
+int client_connect(struct client_args *args, char *argv0, struct client_error *err)
+{
+	struct client_addresses addresses;
+	struct client_handover handover;
+	int ret;
+
+	if (args->command == CLIENT_CONNECT_TAB && client_nbdtab_load(args, err))
+		return -1;
+	if (client_connect_addresses(args, &addresses, err))
+		return -1;
+	if (!args->no_netlink)
+		return connect_by_netlink(args, &addresses, err);
+
+	client_warn("with -nonetlink the driver does not remake connections: recovery and swap safety are not provided");
+	if (client_handover_open(args, &addresses, &handover, err))
+		return -1;
+	client_connect_warn_local(args, &handover.peer.sa);
+	ret = client_ioctl_connect(args, &handover, argv0, err);
+	client_handover_close(&handover);
+	return ret;
+}

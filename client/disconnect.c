@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "device.h"
+
+/* Mainline's driver would pull the device from under its users */
+static int check_unused(int index, struct client_error *err)
+{
+	int fd = client_device_open(CLIENT_SYSFS, CLIENT_DEV, index, O_RDONLY | O_EXCL, 0, err);
+
+	if (fd >= 0) {
+		close(fd);
+		return 0;
+	}
+	if (err->code != CLIENT_BUSY)
+		return 0;
+	client_error_prefix(err, "cannot disconnect");
+	return -1;
+}
+
+static int by_netlink(const struct client_args *args, int index, const char *name,
+		      struct client_error *err)
+{
+	struct client_answer answer;
+	struct client_genl genl;
+	int ret;
+
+	if (client_genl_open(&genl, err))
+		return -1;
+	ret = genl.extended || args->force ? 0 : check_unused(index, err);
+	if (!ret)
+		ret = client_genl_call(&genl, client_netlink_disconnect(genl.family, index,
+									args->force && genl.extended),
+				       NULL, NULL, &answer, err);
+	if (!ret && answer.error)
+		ret = client_genl_explain(CLIENT_OP_DISCONNECT, name, &answer, err);
+	client_genl_close(&genl);
+	return ret;
+}
+
+int client_disconnect(const struct client_args *args, struct client_error *err)
+{
+	int index = client_device_index(args->device);
+	char name[CLIENT_DEVICE_NAME];
+	bool exists;
+	int ret;
+
+	client_device_name(CLIENT_SYSFS, index, name, &exists);
+	if (args->no_netlink)
+		ret = client_ioctl_disconnect(args, err);
+	else
+		ret = by_netlink(args, index, name, err);
+	if (!ret)
+		printf("%s: disconnected\n", name);
+	return ret;
+}
+
+int client_check(const struct client_args *args, const char *sysfs, FILE *out,
+		 struct client_error *err)
+{
+	int index = client_device_index_of_partition(args->device);
+	char name[CLIENT_DEVICE_NAME], pid[16];
+	bool exists;
+
+	client_device_name(sysfs, index, name, &exists);
+	if (!client_device_attr(sysfs, name, "pid", pid, sizeof(pid))) {
+		fprintf(out, "%s\n", pid);
+		return CLIENT_OK;
+	}
+	/* no device at all is not connected either, as it always was */
+	if (errno == ENOENT || errno == ENOTDIR)
+		return CLIENT_FAILED;
+	return client_error_set(err, CLIENT_CANNOT_TELL, "cannot tell whether %s is connected: %m",
+				name);
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <linux/netlink.h>
+#include <netlink/genl/genl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "genl.h"
+
+struct call {
+	int (*reply)(struct nlmsghdr *hdr, void *arg);
+	void *arg;
+	struct client_answer *answer;
+	bool done;
+	bool broken;			/* reply() did not understand */
+};
+
+static int on_reply(struct nl_msg *msg, void *arg)
+{
+	struct call *call = arg;
+
+	if (call->reply && call->reply(nlmsg_hdr(msg), call->arg))
+		call->broken = true;
+	return NL_OK;
+}
+
+static int on_done(struct nl_msg *msg, void *arg)
+{
+	(void)msg;
+	((struct call *)arg)->done = true;
+	return NL_STOP;
+}
+
+static int on_error(struct sockaddr_nl *peer, struct nlmsgerr *error, void *arg)
+{
+	const struct nlmsghdr *hdr = (const struct nlmsghdr *)((const char *)error - NLMSG_HDRLEN);
+	struct call *call = arg;
+
+	(void)peer;
+	call->answer->error = -error->error;
+	client_netlink_parse_ack(hdr, call->answer->text, sizeof(call->answer->text));
+	call->done = true;
+	return NL_STOP;
+}
+
+static int receive(struct client_genl *genl, struct call *call)
+{
+	struct nl_cb *cb = nl_cb_alloc(NL_CB_CUSTOM);
+	int ret = 0;
+
+	if (!cb)
+		return -NLE_NOMEM;
+	nl_cb_set(cb, NL_CB_VALID, NL_CB_CUSTOM, on_reply, call);
+	nl_cb_set(cb, NL_CB_ACK, NL_CB_CUSTOM, on_done, call);
+	nl_cb_set(cb, NL_CB_FINISH, NL_CB_CUSTOM, on_done, call);
+	nl_cb_err(cb, NL_CB_CUSTOM, on_error, call);
+	while (!call->done && ret >= 0)
+		ret = nl_recvmsgs(genl->sk, cb);
+	nl_cb_put(cb);
+	return call->done ? 0 : ret;
+}
+
+int client_genl_call(struct client_genl *genl, struct nl_msg *msg,
+		     int (*reply)(struct nlmsghdr *hdr, void *arg), void *arg,
+		     struct client_answer *answer, struct client_error *err)
+{
+	struct call call = { .reply = reply, .arg = arg, .answer = answer };
+	int ret;
+
+	memset(answer, 0, sizeof(*answer));
+	if (!msg)
+		return client_error_set(err, CLIENT_FAILED, "out of memory");
+	ret = nl_send_auto(genl->sk, msg);
+	nlmsg_free(msg);
+	if (ret >= 0)
+		ret = receive(genl, &call);
+	if (ret < 0)
+		return client_error_set(err, CLIENT_FAILED, "cannot talk to the kernel: %s",
+					nl_geterror(ret));
+	if (call.broken)
+		return client_error_set(err, CLIENT_FAILED,
+					"the driver's answer makes no sense: driver and client do not fit together");
+	return 0;
+}
+
+struct family {
+	int id;
+	unsigned int maxattr;
+};
+
+static int on_family(struct nlmsghdr *hdr, void *arg)
+{
+	struct family *family = arg;
+
+	return client_netlink_parse_family(hdr, &family->id, &family->maxattr);
+}
+
+static int find_family(struct client_genl *genl, struct client_error *err)
+{
+	struct client_answer answer;
+	struct family family = { .id = 0 };
+
+	if (client_genl_call(genl, client_netlink_family(NBD_GENL_FAMILY_NAME), on_family, &family,
+			     &answer, err))
+		return -1;
+	if (answer.error == ENOENT)
+		return client_error_set(err, CLIENT_NO_DRIVER,
+					"the kernel has no nbd driver: load it (modprobe nbd)");
+	if (answer.error || !family.id)
+		return client_error_set(err, CLIENT_FAILED, "cannot find the nbd driver: %s",
+					strerror(answer.error ? answer.error : EPROTO));
+	genl->family = family.id;
+	genl->extended = family.maxattr >= NBDX_ATTR_FIRST;
+	return 0;
+}
+
+int client_genl_open(struct client_genl *genl, struct client_error *err)
+{
+	const int on = 1;
+	int ret;
+
+	memset(genl, 0, sizeof(*genl));
+	genl->sk = nl_socket_alloc();
+	if (!genl->sk)
+		return client_error_set(err, CLIENT_FAILED, "out of memory");
+	ret = genl_connect(genl->sk);
+	if (ret) {
+		client_error_set(err, CLIENT_FAILED, "cannot open a netlink socket: %s",
+				 nl_geterror(ret));
+		goto err_close;
+	}
+	/* Both only make errors clearer: kernels without them are served as well */
+	setsockopt(nl_socket_get_fd(genl->sk), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
+	setsockopt(nl_socket_get_fd(genl->sk), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
+	if (find_family(genl, err))
+		goto err_close;
+	return 0;
+
+err_close:
+	client_genl_close(genl);
+	return -1;
+}
+
+void client_genl_close(struct client_genl *genl)
+{
+	nl_socket_free(genl->sk);
+	genl->sk = NULL;
+}
+
+static enum client_exit exit_code(int error)
+{
+	switch (error) {
+	case EPERM:
+		return CLIENT_NOT_PERMITTED;
+	case EBUSY:
+		return CLIENT_BUSY;
+	case ENODEV:
+		return CLIENT_NO_DRIVER;
+	case ECONNREFUSED:
+	case ECONNRESET:
+	case ETIMEDOUT:
+	case EHOSTUNREACH:
+	case EHOSTDOWN:
+	case ENETUNREACH:
+	case ENETDOWN:
+	case EADDRNOTAVAIL:
+	case EPIPE:
+		return CLIENT_UNREACHABLE;
+	case ENOENT:
+	case EACCES:
+	case EPROTO:
+	case EPROTONOSUPPORT:
+	case EOPNOTSUPP:
+	case ESHUTDOWN:
+		return CLIENT_REFUSED;
+	}
+	return CLIENT_FAILED;
+}
+
+/* What to do about it */
+static const char *advice(enum client_operation operation, int error)
+{
+	if (error == EPERM)
+		return "; run nbd-client as root";
+	if (error == EBUSY && operation == CLIENT_OP_DISCONNECT)
+		return "; it is in use (swap or mounted): swapoff or umount it first, or use -force";
+	if (error == EBUSY && operation == CLIENT_OP_CONNECT)
+		return "; it is connected already: disconnect it with nbd-client -d, or take another device";
+	if (error == EINVAL && operation == CLIENT_OP_CONNECT)
+		return "; the driver's reason is in the kernel log (dmesg)";
+	if ((error == ENOENT || error == EINVAL || error == ENODEV) &&
+	    operation != CLIENT_OP_CONNECT)
+		return "; there may be no such device";
+	if (operation == CLIENT_OP_CONNECT && exit_code(error) == CLIENT_UNREACHABLE)
+		return "; check that the server runs there and that nothing blocks its port";
+	return "";
+}
+
+int client_genl_explain(enum client_operation operation, const char *name,
+			const struct client_answer *answer, struct client_error *err)
+{
+	static const char *const verbs[] = {
+		[CLIENT_OP_CONNECT] = "connect",
+		[CLIENT_OP_DISCONNECT] = "disconnect",
+		[CLIENT_OP_STATUS] = "get the status of",
+	};
+	const char *text = answer->text[0] ? answer->text : strerror(answer->error);
+
+	return client_error_set(err, exit_code(answer->error), "cannot %s %s: %s%s",
+				verbs[operation], name, text,
+				/* the driver's own words, where there are any, say it all */
+				answer->text[0] && answer->error == EINVAL ? "" :
+				advice(operation, answer->error));
+}
