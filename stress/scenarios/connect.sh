@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=sh disable=SC2034,SC2154
+desc='every option of the client, status, disconnect, and what must be refused'
+boot=shared
+mem=256
+servers='nbswap nbd-server'
+modules=loop
+
+prepare() {
+	disk "$WORK/one" 64M
+	disk "$WORK/two" 32M
+	serve one "$WORK/one"
+	serve two "$WORK/two" $((PORT + 1))
+	serve ro "$WORK/two" $((PORT + 2)) 'readonly = true'
+}
+
+# value KEY: of the device whose status was taken last
+value() {
+	sed -n "s/.*\"$1\": *\(\"[^\"]*\"\|[^,}]*\).*/\1/p" /tmp/status | tr -d '"' | head -n 1
+}
+
+status_of() {
+	nbd-client status "$1" --json > /tmp/status
+}
+
+basic() {
+	check 'connects' nbd-client "$HOST4" "$PORT" /dev/nb0 -N one
+	same 'size of the export' "$(cat /sys/block/nb0/size)" 131072
+	check 'pid is shown in sysfs' test -s /sys/block/nb0/pid
+	check '-c says connected' nbd-client -c /dev/nb0
+	status_of nb0
+	same 'status: state' "$(value state)" live
+	same 'status: export' "$(value export)" one
+	same 'status: size' "$(value size)" 67108864
+	nbd-client status > /tmp/text
+	check 'status as text names the device' grep -q nb0 /tmp/text
+	nbd-client status --json | tr -d '\n' > /tmp/json
+	echo "# json $(cat /tmp/json)"
+	check 'data is written' dd if=/bin/busybox of=/dev/nb0 bs=64k count=8 conv=fsync
+	refuse 'a second connect is refused' 'in use|busy|already' \
+		nbd-client "$HOST4" "$PORT" /dev/nb0 -N one
+	check 'disconnects' nbd-client -d /dev/nb0
+	check 'pid is gone from sysfs' test ! -e /sys/block/nb0/pid
+	refuse '-c says not connected' '' nbd-client -c /dev/nb0
+	refuse 'disconnecting twice is refused' 'not connected|nothing' nbd-client -d /dev/nb0
+	same 'size is gone' "$(cat /sys/block/nb0/size)" 0
+}
+
+# Every way in which somebody can hold the device
+busy() {
+	nbd-client "$HOST4" "$PORT" nb0 -N one > /dev/null
+	mkswap /dev/nb0 > /dev/null
+	swapon /dev/nb0
+	refuse 'disconnect is refused while it is swap' 'in use|busy' nbd-client -d /dev/nb0
+	refuse 'module unload is refused while configured' '' rmmod nbd
+	swapoff /dev/nb0
+	refuse 'module unload is refused while connected and idle' '' rmmod nbd
+	exec 5< /dev/nb0
+	refuse 'disconnect is refused while it is open' 'in use|busy' nbd-client -d /dev/nb0
+	status_of nb0
+	same 'status counts the opener' "$(value openers)" 1
+	check 'disconnect by force goes through' nbd-client -d /dev/nb0 -force
+	refuse 'reads fail after that' '' dd bs=4096 count=1 if=/dev/fd/5 of=/dev/null
+	exec 5<&-
+	check 'it can be connected anew' until_true 5 nbd-client "$HOST4" "$PORT" nb0 -N one
+	check 'and disconnected' nbd-client -d nb0
+}
+
+options() {
+	check '-R' nbd-client "$HOST4" "$PORT" /dev/nb1 -N one -R
+	same '-R makes it read-only' "$(cat /sys/block/nb1/ro)" 1
+	nbd-client -d /dev/nb1
+	check 'a read-only export' nbd-client "$HOST4" $((PORT + 2)) /dev/nb1 -N ro
+	same 'is read-only' "$(cat /sys/block/nb1/ro)" 1
+	nbd-client -d /dev/nb1
+	check '-b 4096' nbd-client "$HOST4" "$PORT" /dev/nb1 -N one -b 4096
+	same '-b sets the logical block size' "$(cat /sys/block/nb1/queue/logical_block_size)" 4096
+	nbd-client -d /dev/nb1
+	check 'default block size' nbd-client "$HOST4" "$PORT" /dev/nb1 -N one
+	same 'read-only is not left over' "$(cat /sys/block/nb1/ro)" 0
+	same 'block size is not left over' "$(cat /sys/block/nb1/queue/logical_block_size)" 512
+	nbd-client -d /dev/nb1
+	check '-B' nbd-client "$HOST4" "$PORT" /dev/nb1 -N one -B 1048576
+	same '-B sets the size' "$(cat /sys/block/nb1/size)" 2048
+	nbd-client -d /dev/nb1
+	check '-C 4' nbd-client "$HOST4" "$PORT" /dev/nb1 -N one -C 4
+	status_of /dev/nb1
+	same '-C 4 makes four links' "$(grep -o '"peer"' /tmp/status | wc -l)" 4
+	same 'all of them ready' "$(grep -o '"state": *"ready"' /tmp/status | wc -l)" 4
+	check 'four links carry data' dd if=/dev/nb1 of=/dev/null bs=1M count=16
+	nbd-client -d /dev/nb1
+	check 'options in front, two dashes, -swap -persist -systemd-mark' nbd-client --timeout 7 \
+		--swap -persist --systemd-mark --name one "$HOST4" "$PORT" nbd1
+	status_of nb1
+	same '-t reaches the driver' "$(value timeout)" 7
+	nbd-client -d nbd1
+	check '-dead-timeout, -identifier' nbd-client "$HOST4" "$PORT" nb1 -N one -dead-timeout 9 -i disk7
+	status_of nb1
+	same '-dead-timeout reaches the driver' "$(value dead_timeout)" 9
+	same '-identifier is shown in sysfs' "$(cat /sys/block/nb1/backend)" disk7
+	nbd-client -d nb1
+	check '-no-optgo' nbd-client "$HOST4" "$PORT" nb1 -N one -no-optgo
+	same '-no-optgo: size' "$(cat /sys/block/nb1/size)" 131072
+	nbd-client -d nb1
+	check 'second host is used when the first is dead' \
+		nbd-client "10.77.0.99,$HOST4" "$PORT" nb1 -N one -connect-timeout 2
+	nbd-client -d nb1
+}
+
+refusals() {
+	refuse 'unknown export: the server'"'"'s word is passed on' 'nothing-like-this' \
+		nbd-client "$HOST4" "$PORT" /dev/nb2 -N nothing-like-this
+	refuse 'no server: said at once' 'refused' nbd-client "$HOST4" 9 /dev/nb2
+	refuse 'no host: given up in time' 'no answer|unreachable|timed out|No route' \
+		nbd-client 10.77.0.99 "$PORT" /dev/nb2 -connect-timeout 2
+	refuse 'block size beyond the page' '' nbd-client "$HOST4" "$PORT" /dev/nb2 -N one -b 65536
+	refuse 'block size that is no power of two' '' nbd-client "$HOST4" "$PORT" /dev/nb2 -N one -b 1536
+	refuse 'too many connections' '16' nbd-client "$HOST4" "$PORT" /dev/nb2 -N one -C 17
+	refuse 'unknown option' 'no-such-option' nbd-client --no-such-option
+	refuse 'size beyond the export' '' nbd-client "$HOST4" "$PORT" /dev/nb2 -N two -B 1G
+	check 'nothing is left of a refused connect' \
+		nbd-client "$HOST4" $((PORT + 1)) /dev/nb2 -N two
+	same 'size of another export' "$(cat /sys/block/nb2/size)" 65536
+	nbd-client -d /dev/nb2
+}
+
+several() {
+	for i in 0 1 2 3; do
+		nbd-client "$HOST4" "$PORT" /dev/nb$i -N one > /dev/null
+	done
+	nbd-client "$HOST4" $((PORT + 1)) /dev/nb4 -N two > /dev/null
+	same 'five devices at once' "$(nbd-client status --json | grep -o '"export"' | wc -l)" 5
+	check 'a number beyond the module parameter' nbd-client "$HOST4" "$PORT" /dev/nb40 -N one
+	check 'its node appears' until_true 5 test -b /dev/nb40
+	nbd-client -d /dev/nb40
+	for i in 0 1 2 3 4; do
+		nbd-client -d /dev/nb$i
+	done
+	check 'list' nbd-client -l "$HOST4" "$PORT"
+	check 'list names the export' grep -q one /tmp/out
+	check 'nbd-client -V' nbd-client -V
+	check 'nbd-client -h' nbd-client -h
+}
+
+# What was written before must be there for whoever connects next
+again() {
+	nbd-client "$HOST4" "$PORT" /dev/nb0 -N one > /dev/null
+	dd if=/bin/busybox of=/dev/nb0 bs=64k count=8 conv=fsync 2> /dev/null
+	nbd-client -d /dev/nb0
+	nbd-client "$HOST4" $((PORT + 1)) /dev/nb0 -N two > /dev/null
+	same 'reconnected to another export: its size' "$(cat /sys/block/nb0/size)" 65536
+	refuse 'and not a page of the first one left in the cache' '' cmp -n 65536 /dev/nb0 /bin/busybox
+	nbd-client -d /dev/nb0
+	nbd-client "$HOST4" "$PORT" /dev/nb0 -N one > /dev/null
+	check 'the first export again: its data' cmp -n 524288 /dev/nb0 /bin/busybox
+	nbd-client -d /dev/nb0
+	check 'module unload' rmmod nbd
+	check 'module load' insmod /lib/modules/nbd.ko
+}
+
+guest() {
+	basic
+	busy
+	options
+	refusals
+	several
+	again
+}
+
+after() {
+	report_since "$FROM" | sed -n 's/^# json //p' > "$RUN/json"
+	check 'status --json is JSON with a device in it' /usr/bin/python3 -c '
+import json, sys
+devices = json.load(open(sys.argv[1]))
+devices = devices["devices"] if isinstance(devices, dict) else devices
+assert devices[0]["export"] == "one" and devices[0]["links"][0]["state"] == "ready", devices' "$RUN/json"
+	rm -f "$RUN/json"
+}
