@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The only place that knows kernel versions: 6.1 and later.
+ */
+#ifndef NBD_COMPAT_H
+#define NBD_COMPAT_H
+
+#include <linux/blk-mq.h>
+#include <linux/blkdev.h>
+#include <linux/version.h>
+#include <net/sock.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
+#error "nbswap needs Linux 6.1 or later"
+#endif
+
+/**
+ * struct nbd_limits - what a device can do, as negotiated
+ * @logical: logical block size, bytes
+ * @physical: physical block size, bytes
+ * @optimal: optimal request size, bytes
+ * @max_bytes: longest READ or WRITE, bytes
+ * @max_trim: longest TRIM, bytes; 0: not supported
+ * @max_zeroes: longest WRITE_ZEROES, bytes; 0: not supported
+ * @max_segments: scatter table entries of a request
+ * @flush: volatile write cache that can be flushed
+ * @fua: write through by flag
+ * @rotational: the server says that its medium rotates
+ */
+struct nbd_limits {
+	unsigned int logical;
+	unsigned int physical;
+	unsigned int optimal;
+	unsigned int max_bytes;
+	unsigned int max_trim;
+	unsigned int max_zeroes;
+	unsigned short max_segments;
+	bool flush;
+	bool fua;
+	bool rotational;
+};
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+static inline struct gendisk *nbd_compat_alloc_disk(struct blk_mq_tag_set *set, void *data)
+{
+	return blk_mq_alloc_disk(set, NULL, data);
+}
+
+static inline int nbd_compat_set_limits(struct gendisk *disk, const struct nbd_limits *limits)
+{
+	struct queue_limits lim = queue_limits_start_update(disk->queue);
+
+	lim.logical_block_size = limits->logical;
+	lim.physical_block_size = limits->physical;
+	lim.io_min = limits->physical;
+	lim.io_opt = limits->optimal;
+	lim.max_hw_sectors = limits->max_bytes >> SECTOR_SHIFT;
+	lim.max_segments = limits->max_segments;
+	lim.max_segment_size = UINT_MAX;
+	lim.max_hw_discard_sectors = limits->max_trim >> SECTOR_SHIFT;
+	lim.discard_granularity = limits->max_trim ? limits->physical : 0;
+	lim.max_write_zeroes_sectors = limits->max_zeroes >> SECTOR_SHIFT;
+	lim.features &= ~(BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA | BLK_FEAT_ROTATIONAL);
+	if (limits->flush)
+		lim.features |= BLK_FEAT_WRITE_CACHE;
+	if (limits->fua)
+		lim.features |= BLK_FEAT_FUA;
+	if (limits->rotational)
+		lim.features |= BLK_FEAT_ROTATIONAL;
+	return queue_limits_commit_update(disk->queue, &lim);
+}
+#else
+static inline struct gendisk *nbd_compat_alloc_disk(struct blk_mq_tag_set *set, void *data)
+{
+	struct gendisk *disk = blk_mq_alloc_disk(set, data);
+
+	if (!IS_ERR(disk))
+		blk_queue_flag_clear(QUEUE_FLAG_ADD_RANDOM, disk->queue);
+	return disk;
+}
+
+static inline int nbd_compat_set_limits(struct gendisk *disk, const struct nbd_limits *limits)
+{
+	struct request_queue *q = disk->queue;
+
+	blk_queue_logical_block_size(q, limits->logical);
+	/* The setters above and below only ever raise these */
+	q->limits.physical_block_size = limits->logical;
+	q->limits.io_min = limits->logical;
+	blk_queue_physical_block_size(q, limits->physical);
+	blk_queue_io_min(q, limits->physical);
+	blk_queue_io_opt(q, limits->optimal);
+	blk_queue_max_hw_sectors(q, limits->max_bytes >> SECTOR_SHIFT);
+	blk_queue_max_segments(q, limits->max_segments);
+	blk_queue_max_segment_size(q, UINT_MAX);
+	q->limits.discard_granularity = limits->max_trim ? limits->physical : 0;
+	blk_queue_max_discard_sectors(q, limits->max_trim >> SECTOR_SHIFT);
+	blk_queue_max_write_zeroes_sectors(q, limits->max_zeroes >> SECTOR_SHIFT);
+	blk_queue_write_cache(q, limits->flush, limits->fua);
+	if (limits->rotational)
+		blk_queue_flag_clear(QUEUE_FLAG_NONROT, q);
+	else
+		blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
+	return 0;
+}
+#endif
+
+/* Since 6.5 block devices are opened, released and controlled by other types */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
+#define NBD_COMPAT_OPEN(name, disk)	name(struct gendisk *disk, blk_mode_t mode)
+#define NBD_COMPAT_RELEASE(name, disk)	name(struct gendisk *disk)
+#define NBD_COMPAT_OPEN_DISK(disk)	(disk)
+typedef blk_mode_t nbd_compat_mode_t;
+#else
+#define NBD_COMPAT_OPEN(name, disk)	name(struct block_device *disk, fmode_t mode)
+#define NBD_COMPAT_RELEASE(name, disk)	name(struct gendisk *disk, fmode_t mode)
+#define NBD_COMPAT_OPEN_DISK(disk)	((disk)->bd_disk)
+typedef fmode_t nbd_compat_mode_t;
+#endif
+
+#endif /* NBD_COMPAT_H */

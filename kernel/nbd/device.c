@@ -1,0 +1,688 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A device: the gendisk, its limits, and the way from FREE through SETUP to
+ * LIVE and through TEARDOWN back.
+ *
+ * Whoever moves the state to SETUP or TEARDOWN, under nbd_device.lock, owns
+ * the links and the configuration until it moves the state again, and works
+ * without the lock: others find the state and go away.  Readers of links and
+ * configuration hold the lock, and links are freed with it held.
+ */
+#include <linux/log2.h>
+#include <linux/major.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <net/ipv6.h>
+#include <net/net_namespace.h>
+
+#include "compat.h"
+#include "nbd.h"
+
+/* Longest wait for the first outcome of a link, beyond its own time-outs, s */
+#define SETUP_GRACE	5
+
+static int NBD_COMPAT_OPEN(device_open, disk)
+{
+	struct nbd_device *dev = NBD_COMPAT_OPEN_DISK(disk)->private_data;
+
+	/* Pairs with in_use(): both under open_mutex */
+	return READ_ONCE(dev->state) == NBDX_STATE_TEARDOWN ? -ENXIO : 0;
+}
+
+static void NBD_COMPAT_RELEASE(device_release, disk)
+{
+	struct nbd_device *dev = disk->private_data;
+
+	if (!disk_openers(disk) && READ_ONCE(dev->state) == NBDX_STATE_LIVE &&
+	    dev->config.client_flags & NBD_CFLAG_DISCONNECT_ON_CLOSE) {
+		refcount_inc(&dev->refs);
+		if (!queue_work(nbd_workqueue, &dev->close_work))
+			nbd_device_put(dev);
+	}
+}
+
+static int device_ioctl(struct block_device *bdev, nbd_compat_mode_t mode, unsigned int cmd,
+			unsigned long arg)
+{
+	return nbd_ioctl(bdev->bd_disk->private_data, cmd, arg);
+}
+
+static void device_free(struct gendisk *disk)
+{
+	nbd_device_put(disk->private_data);
+}
+
+static const struct block_device_operations device_ops = {
+	.owner		= THIS_MODULE,
+	.open		= device_open,
+	.release	= device_release,
+	.ioctl		= device_ioctl,
+	.compat_ioctl	= device_ioctl,
+	.free_disk	= device_free,
+};
+
+static void close_work(struct work_struct *work)
+{
+	struct nbd_device *dev = container_of(work, struct nbd_device, close_work);
+
+	nbd_device_disconnect(dev, false);
+	nbd_device_put(dev);
+}
+
+/* Standard clients and udev rules take this file for "connected" */
+static ssize_t pid_show(struct device *d, struct device_attribute *attr, char *buf)
+{
+	struct nbd_device *dev = dev_to_disk(d)->private_data;
+
+	return sysfs_emit(buf, "%d\n", dev->config.pid);
+}
+
+static DEVICE_ATTR_RO(pid);
+
+static ssize_t backend_show(struct device *d, struct device_attribute *attr, char *buf)
+{
+	struct nbd_device *dev = dev_to_disk(d)->private_data;
+	ssize_t ret = -ENXIO;
+
+	mutex_lock(&dev->lock);
+	if (dev->config.backend)
+		ret = sysfs_emit(buf, "%s\n", dev->config.backend);
+	mutex_unlock(&dev->lock);
+	return ret;
+}
+
+static DEVICE_ATTR_RO(backend);
+
+/**
+ * nbd_config_clear() - free what a configuration owns
+ * @config: the configuration; empty afterwards
+ */
+void nbd_config_clear(struct nbd_config *config)
+{
+	kfree(config->addresses);
+	kfree(config->export);
+	kfree(config->backend);
+	if (config->net)
+		put_net(config->net);
+	memset(config, 0, sizeof(*config));
+}
+
+/**
+ * nbd_device_put() - drop a reference
+ * @dev: the device
+ */
+void nbd_device_put(struct nbd_device *dev)
+{
+	if (!refcount_dec_and_test(&dev->refs))
+		return;
+	nbd_config_clear(&dev->config);
+	mutex_destroy(&dev->lock);
+	kfree(dev);
+}
+
+/**
+ * nbd_device_add() - make a device and show it
+ * @index: its number
+ * @prefix: of its name
+ * @part_shift: log2 of its minors
+ *
+ * Return: the device, with the reference of the list of devices, or an ERR_PTR.
+ */
+struct nbd_device *nbd_device_add(int index, const char *prefix, unsigned int part_shift)
+{
+	const struct nbd_limits limits = {
+		.logical = 512, .physical = 512, .optimal = 4096,
+		.max_bytes = NBD_MAX_REQUEST, .max_segments = NBD_MAX_SEGMENTS,
+	};
+	struct nbd_device *dev;
+	int err;
+
+	dev = kzalloc(sizeof(*dev), GFP_KERNEL);
+	if (!dev)
+		return ERR_PTR(-ENOMEM);
+	dev->index = index;
+	refcount_set(&dev->refs, 1);
+	mutex_init(&dev->lock);
+	init_waitqueue_head(&dev->setup);
+	nbd_queue_init(&dev->queue);
+	INIT_WORK(&dev->close_work, close_work);
+
+	dev->tags.ops = &nbd_mq_ops;
+	/* One queue: any link may send any request, and the depth is the bound */
+	dev->tags.nr_hw_queues = 1;
+	dev->tags.queue_depth = NBD_QUEUE_DEPTH;
+	dev->tags.numa_node = NUMA_NO_NODE;
+	dev->tags.cmd_size = sizeof(struct nbd_cmd);
+	dev->tags.flags = BLK_MQ_F_SHOULD_MERGE | BLK_MQ_F_NO_SCHED_BY_DEFAULT;
+	dev->tags.driver_data = dev;
+	err = blk_mq_alloc_tag_set(&dev->tags);
+	if (err)
+		goto err_tags;
+
+	dev->disk = nbd_compat_alloc_disk(&dev->tags, dev);
+	if (IS_ERR(dev->disk)) {
+		err = PTR_ERR(dev->disk);
+		goto err_disk;
+	}
+	dev->disk->major = NBD_MAJOR;
+	dev->disk->first_minor = index << part_shift;
+	dev->disk->minors = 1 << part_shift;
+	dev->disk->fops = &device_ops;
+	dev->disk->private_data = dev;
+	if (!part_shift)
+		dev->disk->flags |= GENHD_FL_NO_PART;
+	snprintf(dev->disk->disk_name, sizeof(dev->disk->disk_name), "%s%d", prefix, index);
+	err = nbd_compat_set_limits(dev->disk, &limits);
+	if (err)
+		goto err_add;
+	err = add_disk(dev->disk);
+	if (err)
+		goto err_add;
+	/* The gendisk's reference, dropped by device_free() */
+	refcount_inc(&dev->refs);
+	nbd_debugfs_add(dev);
+	return dev;
+
+err_add:
+	put_disk(dev->disk);
+err_disk:
+	blk_mq_free_tag_set(&dev->tags);
+err_tags:
+	mutex_destroy(&dev->lock);
+	kfree(dev);
+	return ERR_PTR(err);
+}
+
+/**
+ * nbd_device_remove() - take a device away
+ * @dev: FREE, and found by nobody any longer; the caller's reference is used up
+ */
+void nbd_device_remove(struct nbd_device *dev)
+{
+	nbd_debugfs_remove(dev);
+	del_gendisk(dev->disk);
+	nbd_ioctl_clear(dev);
+	blk_mq_free_tag_set(&dev->tags);
+	put_disk(dev->disk);
+	nbd_device_put(dev);
+}
+
+/**
+ * nbd_device_check_export() - is this what the device is made of?
+ * @dev: the device
+ * @export: what a server says
+ * @why: set to a clause that tells the difference
+ * @len: its size
+ *
+ * Return: 0 or -EREMCHG.
+ */
+int nbd_device_check_export(struct nbd_device *dev, const struct nbd_export *export, char *why,
+			    size_t len)
+{
+	const struct nbd_export *is = &dev->export;
+
+	if (export->size != is->size)
+		snprintf(why, len, "export has changed: its size was %llu, is %llu", is->size,
+			 export->size);
+	else if (export->flags != is->flags)
+		snprintf(why, len, "export has changed: its flags were 0x%x, are 0x%x", is->flags,
+			 export->flags);
+	else if (export->min_block != is->min_block || export->max_payload != is->max_payload)
+		snprintf(why, len,
+			 "export has changed: its block size and payload were %u and %u, are %u and %u",
+			 is->min_block, is->max_payload, export->min_block, export->max_payload);
+	else
+		return 0;
+	return -EREMCHG;
+}
+
+/**
+ * nbd_device_not_swap_safe() - what keeps a device from being safe for swap
+ * @dev: the device, not FREE, its lock held
+ *
+ * Return: a clause, or NULL if it is built to carry swap.
+ */
+const char *nbd_device_not_swap_safe(const struct nbd_device *dev)
+{
+	unsigned int i;
+
+	if (!dev->config.addresses)
+		return "its sockets were handed over: the kernel cannot connect again by itself";
+	if (dev->config.dead_conn_timeout)
+		return "requests fail when no link has been there for dead_conn_timeout";
+	for (i = 0; i < dev->config.nr_addresses; i++) {
+		const struct sockaddr_storage *a = &dev->config.addresses[i];
+
+		if ((a->ss_family == AF_INET &&
+		     ipv4_is_loopback(((struct sockaddr_in *)a)->sin_addr.s_addr)) ||
+		    (a->ss_family == AF_INET6 &&
+		     ipv6_addr_loopback(&((struct sockaddr_in6 *)a)->sin6_addr)))
+			return "its server runs on this machine and needs the memory it is to provide";
+	}
+	return NULL;
+}
+
+/* Translate what was negotiated into the limits of the queue */
+static int derive_limits(struct nbd_device *dev, struct nbd_limits *limits, u64 *size, char *why,
+			 size_t len)
+{
+	const struct nbd_config *config = &dev->config;
+	const struct nbd_export *export = &dev->export;
+	u32 min = max(export->min_block, 512U);
+	u32 block = config->block_size ?: min;
+	u32 payload = export->max_payload ?: NBD_WIRE_DEF_MAX_PAYLOAD;
+
+	if (block < min || block % min || !is_power_of_2(block) || block > PAGE_SIZE) {
+		snprintf(why, len,
+			 "block size %u: must be a power of two from the server's %u to %lu", block,
+			 min, PAGE_SIZE);
+		return -EINVAL;
+	}
+	if (payload < PAGE_SIZE) {
+		snprintf(why, len, "server takes %u bytes a request at most, less than a page",
+			 payload);
+		return -EINVAL;
+	}
+	*size = config->size ?: export->size;
+	if (*size > export->size) {
+		snprintf(why, len, "size %llu: the export has only %llu bytes", *size, export->size);
+		return -EINVAL;
+	}
+	*size = round_down(*size, block);
+	if (*size > (u64)LLONG_MAX) {
+		snprintf(why, len, "server claims an export of %llu bytes", export->size);
+		return -EFBIG;
+	}
+
+	dev->block_size = block;
+	limits->logical = block;
+	limits->physical = clamp_t(u32, export->preferred_block, block, PAGE_SIZE);
+	limits->optimal = max_t(u32, export->preferred_block, limits->physical);
+	limits->max_bytes = round_down(min_t(u32, payload, NBD_MAX_REQUEST), PAGE_SIZE);
+	limits->max_segments = NBD_MAX_SEGMENTS;
+	if (export->flags & NBD_WIRE_FLAG_SEND_TRIM)
+		limits->max_trim = NBD_MAX_TRIM;
+	if (export->flags & NBD_WIRE_FLAG_SEND_WRITE_ZEROES)
+		limits->max_zeroes = NBD_MAX_ZEROES;
+	limits->flush = export->flags & NBD_WIRE_FLAG_SEND_FLUSH;
+	limits->fua = limits->flush && export->flags & NBD_WIRE_FLAG_SEND_FUA;
+	limits->rotational = export->flags & NBD_WIRE_FLAG_ROTATIONAL;
+	return 0;
+}
+
+/* Show the device to the world: from here on requests come */
+static int go_live(struct nbd_device *dev, char *why, size_t len)
+{
+	struct gendisk *disk = dev->disk;
+	struct nbd_limits limits = { };
+	u64 size;
+	int err;
+
+	err = derive_limits(dev, &limits, &size, why, len);
+	if (err)
+		return err;
+	/* No request is under way: the queue has been dead until now */
+	blk_mq_freeze_queue(disk->queue);
+	err = nbd_compat_set_limits(disk, &limits);
+	blk_mq_unfreeze_queue(disk->queue);
+	if (err) {
+		snprintf(why, len, "block layer refuses the limits of the export");
+		return err;
+	}
+	set_disk_ro(disk, dev->export.flags & NBD_WIRE_FLAG_READ_ONLY ||
+			  dev->config.flags & NBDX_FLAG_READ_ONLY);
+
+	mutex_lock(&dev->lock);
+	/* Pairs with nbd_queue_kick() */
+	smp_store_release(&dev->nr_links, dev->config.nr_links);
+	spin_lock_bh(&dev->queue.lock);
+	WRITE_ONCE(dev->state, NBDX_STATE_LIVE);
+	dev->queue.dead = false;
+	dev->down_since = jiffies;
+	spin_unlock_bh(&dev->queue.lock);
+	dev->pid_file = !device_create_file(disk_to_dev(disk), &dev_attr_pid);
+	if (dev->config.backend)
+		dev->backend_file = !device_create_file(disk_to_dev(disk), &dev_attr_backend);
+	mutex_unlock(&dev->lock);
+
+	if (disk->minors > 1)
+		set_bit(GD_NEED_PART_SCAN, &disk->state);
+	if (!set_capacity_and_notify(disk, size >> SECTOR_SHIFT))
+		kobject_uevent(&disk_to_dev(disk)->kobj, KOBJ_CHANGE);
+	return 0;
+}
+
+static int outcome_of(struct nbd_link *link)
+{
+	int outcome;
+
+	spin_lock_bh(&link->dev->queue.lock);
+	outcome = link->outcome;
+	spin_unlock_bh(&link->dev->queue.lock);
+	return outcome;
+}
+
+static int await_outcome(struct nbd_device *dev, struct nbd_link *link, char *why, size_t len)
+{
+	unsigned long ms = (unsigned long)dev->config.connect_timeout *
+			   max(dev->config.nr_addresses, 1U) + SETUP_GRACE * MSEC_PER_SEC;
+	long left;
+	int err;
+
+	left = wait_event_killable_timeout(dev->setup, outcome_of(link) != -EINPROGRESS ||
+						       READ_ONCE(dev->abort),
+					   msecs_to_jiffies(ms));
+	err = left < 0 ? -EINTR : READ_ONCE(dev->abort) ? -ECANCELED : outcome_of(link);
+	if (err == -EINPROGRESS)
+		err = -ETIMEDOUT;
+	if (!err)
+		return 0;
+
+	spin_lock_bh(&dev->queue.lock);
+	if (err == -EINTR || err == -ECANCELED)
+		snprintf(why, len, "connect was interrupted");
+	else if (dev->config.addresses)
+		snprintf(why, len, "%pISpc: %s", nbd_link_peer(link), link->error);
+	else
+		snprintf(why, len, "socket cannot be used, error %d", -err);
+	spin_unlock_bh(&dev->queue.lock);
+	return err;
+}
+
+static int start_link(struct nbd_device *dev, unsigned int index, struct socket **socks)
+{
+	struct nbd_link *link = nbd_link_create(dev, index, socks ? socks[index] : NULL);
+
+	if (IS_ERR(link))
+		return PTR_ERR(link);
+	if (socks)
+		socks[index] = NULL;	/* its reference is the link's now */
+	mutex_lock(&dev->lock);
+	dev->links[index] = link;
+	mutex_unlock(&dev->lock);
+	return 0;
+}
+
+/* The first link tells what the export is; the others must find the same */
+static int start_links(struct nbd_device *dev, struct socket **socks, char *why, size_t len)
+{
+	unsigned int i;
+	int err;
+
+	err = start_link(dev, 0, socks);
+	if (!err)
+		err = await_outcome(dev, dev->links[0], why, len);
+	if (err)
+		return err;
+	if (dev->config.nr_links > 1 && !(dev->export.flags & NBD_WIRE_FLAG_CAN_MULTI_CONN)) {
+		snprintf(why, len, "server does not allow several connections to this export");
+		return -EOPNOTSUPP;
+	}
+	for (i = 1; i < dev->config.nr_links; i++) {
+		err = start_link(dev, i, socks);
+		if (err)
+			return err;
+	}
+	for (i = 1; i < dev->config.nr_links; i++) {
+		err = await_outcome(dev, dev->links[i], why, len);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static void free_links(struct nbd_device *dev)
+{
+	struct nbd_link *links[NBDX_MAX_LINKS];
+	unsigned int i;
+
+	/* A thread may wake any other link: all stop before the first is freed */
+	for (i = 0; i < NBDX_MAX_LINKS; i++)
+		if (dev->links[i])
+			nbd_link_stop(dev->links[i]);
+	mutex_lock(&dev->lock);
+	memcpy(links, dev->links, sizeof(links));
+	memset(dev->links, 0, sizeof(dev->links));
+	mutex_unlock(&dev->lock);
+	for (i = 0; i < NBDX_MAX_LINKS; i++)
+		if (links[i])
+			nbd_link_free(links[i]);
+}
+
+/* The links and, with them gone, every request that is left */
+static void release_links(struct nbd_device *dev)
+{
+	nbd_queue_fail(dev);
+	free_links(dev);
+	nbd_queue_fail(dev);
+}
+
+/* SETUP or TEARDOWN to FREE: everything else that nbd_device_connect() took */
+static void release(struct nbd_device *dev)
+{
+	static_branch_dec(&memalloc_socks_key);
+	mutex_lock(&dev->lock);
+	nbd_config_clear(&dev->config);
+	dev->export_known = false;
+	memset(&dev->export, 0, sizeof(dev->export));
+	WRITE_ONCE(dev->state, NBDX_STATE_FREE);
+	mutex_unlock(&dev->lock);
+	wake_up_all(&dev->setup);
+	module_put(THIS_MODULE);
+}
+
+static void say_live(struct nbd_device *dev)
+{
+	const char *unsafe;
+
+	mutex_lock(&dev->lock);
+	unsafe = nbd_device_not_swap_safe(dev);
+	if (dev->config.addresses)
+		pr_info("%s: connected to %pISpc, %llu bytes, %u link(s)\n", dev->disk->disk_name,
+			nbd_link_peer(dev->links[0]), (u64)get_capacity(dev->disk) << SECTOR_SHIFT,
+			dev->config.nr_links);
+	else
+		pr_info("%s: connected, %llu bytes, %u socket(s)\n", dev->disk->disk_name,
+			(u64)get_capacity(dev->disk) << SECTOR_SHIFT, dev->config.nr_links);
+	if (unsafe && dev->config.flags & NBDX_FLAG_SWAP)
+		pr_warn("%s: not safe for swap: %s\n", dev->disk->disk_name, unsafe);
+	mutex_unlock(&dev->lock);
+}
+
+/**
+ * nbd_device_connect() - FREE to LIVE
+ * @dev: the device
+ * @config: what it is to be; emptied, success or not
+ * @export: what it is, for sockets handed over; NULL: the handshake tells
+ * @socks: @config.nr_links sockets handed over, or NULL; those that were taken
+ *	   are set to NULL
+ * @why: set to a clause when it fails
+ * @len: its size
+ *
+ * Context: process; sleeps for as long as the first attempt at the addresses
+ * takes.
+ * Return: 0 or -errno.
+ */
+int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
+		       const struct nbd_export *export, struct socket **socks, char *why,
+		       size_t len)
+{
+	int err;
+
+	why[0] = '\0';
+	mutex_lock(&dev->lock);
+	if (dev->state != NBDX_STATE_FREE) {
+		mutex_unlock(&dev->lock);
+		snprintf(why, len, "device is connected already");
+		nbd_config_clear(config);
+		return -EBUSY;
+	}
+	WRITE_ONCE(dev->state, NBDX_STATE_SETUP);
+	dev->config = *config;
+	memset(config, 0, sizeof(*config));
+	dev->abort = false;
+	dev->ready = 0;
+	if (export) {
+		dev->export = *export;
+		dev->export_known = true;
+	}
+	mutex_unlock(&dev->lock);
+	__module_get(THIS_MODULE);
+	/* Once a device and never on the I/O path: see set_memalloc() */
+	static_branch_inc(&memalloc_socks_key);
+
+	err = start_links(dev, socks, why, len);
+	if (!err)
+		err = go_live(dev, why, len);
+	if (err) {
+		if (!why[0])
+			snprintf(why, len, "error %d", -err);
+		release_links(dev);
+		release(dev);
+		return err;
+	}
+	say_live(dev);
+	return 0;
+}
+
+/**
+ * nbd_device_teardown() - TEARDOWN to FREE
+ * @dev: the device, which the caller has moved to TEARDOWN
+ *
+ * Context: process.  Takes bounded time, whatever the server does: every
+ * request that is left fails.
+ */
+void nbd_device_teardown(struct nbd_device *dev)
+{
+	struct gendisk *disk = dev->disk;
+	bool destroy = dev->config.client_flags & NBD_CFLAG_DESTROY_ON_DISCONNECT;
+
+	spin_lock_bh(&dev->queue.lock);
+	dev->queue.dead = true;
+	spin_unlock_bh(&dev->queue.lock);
+	WRITE_ONCE(dev->nr_links, 0);
+	/* Let every queue_rq() end that may have seen the links */
+	blk_mq_quiesce_queue(disk->queue);
+	blk_mq_unquiesce_queue(disk->queue);
+
+	/* Without the lock: removal waits for readers, and these take it */
+	if (dev->pid_file)
+		device_remove_file(disk_to_dev(disk), &dev_attr_pid);
+	dev->pid_file = false;
+	if (dev->backend_file)
+		device_remove_file(disk_to_dev(disk), &dev_attr_backend);
+	dev->backend_file = false;
+
+	release_links(dev);
+	pr_info("%s: disconnected\n", disk->disk_name);
+
+	mutex_lock(&disk->open_mutex);
+	/* Partitions go, unless somebody has one open in spite of all */
+	if (bdev_disk_changed(disk, true)) {
+		set_capacity(disk, 0);
+		kobject_uevent(&disk_to_dev(disk)->kobj, KOBJ_CHANGE);
+	}
+	mutex_unlock(&disk->open_mutex);
+	release(dev);
+	if (destroy)
+		nbd_device_forget(dev);
+}
+
+/*
+ * Swap, a mount or a program has the device open.  Who holds open_mutex opens
+ * it right now, and may wait for I/O with it, so that we must not wait for it.
+ */
+static bool in_use(struct nbd_device *dev)
+{
+	bool ret;
+
+	if (!mutex_trylock(&dev->disk->open_mutex))
+		return true;
+	ret = disk_openers(dev->disk);
+	if (!ret)
+		WRITE_ONCE(dev->state, NBDX_STATE_TEARDOWN);
+	mutex_unlock(&dev->disk->open_mutex);
+	return ret;
+}
+
+/**
+ * nbd_device_disconnect() - LIVE to FREE, or a connect given up
+ * @dev: the device
+ * @force: although it is open
+ *
+ * Return: 0, -ENOTCONN if it is FREE, -EBUSY if it is in use or being torn
+ * down.
+ */
+int nbd_device_disconnect(struct nbd_device *dev, bool force)
+{
+	int err = 0;
+
+	mutex_lock(&dev->lock);
+	switch (dev->state) {
+	case NBDX_STATE_FREE:
+		err = -ENOTCONN;
+		break;
+	case NBDX_STATE_SETUP:
+		WRITE_ONCE(dev->abort, true);
+		wake_up_all(&dev->setup);
+		break;
+	case NBDX_STATE_TEARDOWN:
+		err = -EBUSY;
+		break;
+	case NBDX_STATE_LIVE:
+		if (dev->ioctl.running) {
+			/* The process in NBD_DO_IT has it open and takes it down */
+			if (!force && disk_openers(dev->disk) > 1) {
+				err = -EBUSY;
+				break;
+			}
+			WRITE_ONCE(dev->abort, true);
+			wake_up_all(&dev->setup);
+			break;
+		}
+		if (force)
+			WRITE_ONCE(dev->state, NBDX_STATE_TEARDOWN);
+		else if (in_use(dev))
+			err = -EBUSY;
+		if (err)
+			break;
+		mutex_unlock(&dev->lock);
+		nbd_device_teardown(dev);
+		return 0;
+	}
+	mutex_unlock(&dev->lock);
+	return err;
+}
+
+/**
+ * nbd_device_hand_over() - a new socket for a link whose own has broken
+ * @dev: the device
+ * @sock: the socket; its reference passes to the link on success
+ *
+ * Return: index of the link, -EINVAL if the device makes its own connections,
+ * -ENOTCONN if it is not live, -ENOSPC if every link has a socket.
+ */
+int nbd_device_hand_over(struct nbd_device *dev, struct socket *sock)
+{
+	int ret = -ENOSPC;
+	unsigned int i;
+
+	mutex_lock(&dev->lock);
+	if (dev->state != NBDX_STATE_LIVE) {
+		ret = -ENOTCONN;
+	} else if (dev->config.addresses) {
+		ret = -EINVAL;
+	} else {
+		for (i = 0; i < dev->config.nr_links && ret < 0; i++) {
+			struct nbd_link *link = dev->links[i];
+
+			if (READ_ONCE(link->state) != NBDX_LS_DOWN ||
+			    cmpxchg(&link->handover, NULL, sock))
+				continue;
+			nbd_link_wake(link, NBD_EVENT_HANDOVER);
+			ret = i;
+		}
+	}
+	mutex_unlock(&dev->lock);
+	return ret;
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The NBD_* ioctls: a process sets sockets and sizes one by one, then stays in
+ * NBD_DO_IT while the device is live.  Its sockets are not made again by us,
+ * and the device ends with them, as it does on the mainline driver.
+ */
+#include <linux/capability.h>
+#include <linux/file.h>
+#include <linux/log2.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <net/net_namespace.h>
+
+#include "compat.h"
+#include "nbd.h"
+
+#define DEFAULT_BLOCK	1024	/* mainline's */
+#define DEFAULT_TIMEOUT	30	/* s */
+
+/**
+ * nbd_ioctl_clear() - forget what was set for the next NBD_DO_IT
+ * @dev: the device, its lock held or seen by nobody else
+ */
+void nbd_ioctl_clear(struct nbd_device *dev)
+{
+	while (dev->ioctl.nr_socks)
+		sockfd_put(dev->ioctl.socks[--dev->ioctl.nr_socks]);
+	memset(&dev->ioctl, 0, sizeof(dev->ioctl));
+}
+
+static int add_socket(struct nbd_device *dev, int fd)
+{
+	struct socket *sock;
+	int err = 0;
+
+	if (dev->state != NBDX_STATE_FREE || dev->ioctl.running)
+		return -EBUSY;
+	if (dev->ioctl.nr_socks == NBDX_MAX_LINKS)
+		return -ENOSPC;
+	sock = sockfd_lookup(fd, &err);
+	if (!sock)
+		return err;
+	err = nbd_socket_check(sock);
+	if (err) {
+		sockfd_put(sock);
+		return err;
+	}
+	dev->ioctl.socks[dev->ioctl.nr_socks++] = sock;
+	return 0;
+}
+
+static int set_block_size(struct nbd_device *dev, unsigned long size)
+{
+	if (size < 512 || size > PAGE_SIZE || !is_power_of_2(size))
+		return -EINVAL;
+	dev->ioctl.block_size = size;
+	return 0;
+}
+
+static int set_size_blocks(struct nbd_device *dev, unsigned long blocks)
+{
+	u64 size;
+
+	if (check_mul_overflow((u64)blocks, (u64)(dev->ioctl.block_size ?: DEFAULT_BLOCK), &size))
+		return -EOVERFLOW;
+	dev->ioctl.size = size;
+	return 0;
+}
+
+/* Move what was set into a configuration.  Under the lock. */
+static int take_config(struct nbd_device *dev, struct nbd_config *config,
+		       struct nbd_export *export, struct socket **socks)
+{
+	if (!dev->ioctl.nr_socks)
+		return -EINVAL;
+	config->export = kstrdup("", GFP_KERNEL);
+	if (!config->export)
+		return -ENOMEM;
+	config->net = get_net(sock_net(dev->ioctl.socks[0]->sk));
+	config->nr_links = dev->ioctl.nr_socks;
+	config->connect_timeout = 1;	/* nothing is left to connect */
+	config->timeout = dev->ioctl.timeout ?: DEFAULT_TIMEOUT;
+	config->block_size = dev->ioctl.block_size ?: DEFAULT_BLOCK;
+	config->pid = task_pid_nr(current);
+	export->size = dev->ioctl.size;
+	export->flags = dev->ioctl.flags & NBD_WIRE_FLAG_HAS_FLAGS ? dev->ioctl.flags : 0;
+	memcpy(socks, dev->ioctl.socks, sizeof(dev->ioctl.socks));
+	dev->ioctl.nr_socks = 0;
+	dev->ioctl.running = true;
+	return 0;
+}
+
+static bool ended(struct nbd_device *dev)
+{
+	bool ret;
+
+	spin_lock_bh(&dev->queue.lock);
+	ret = dev->abort || !dev->ready;
+	spin_unlock_bh(&dev->queue.lock);
+	return ret;
+}
+
+static int do_it(struct nbd_device *dev)
+{
+	struct socket *socks[NBDX_MAX_LINKS] = { };
+	struct nbd_config config = { };
+	struct nbd_export export = { };
+	unsigned int i;
+	char why[256];
+	int err;
+
+	mutex_lock(&dev->lock);
+	err = dev->state != NBDX_STATE_FREE || dev->ioctl.running ?
+		-EBUSY : take_config(dev, &config, &export, socks);
+	mutex_unlock(&dev->lock);
+	if (err)
+		return err;
+
+	err = nbd_device_connect(dev, &config, &export, socks, why, sizeof(why));
+	for (i = 0; i < NBDX_MAX_LINKS; i++)
+		if (socks[i])
+			sockfd_put(socks[i]);
+	if (err) {
+		pr_err("%s: NBD_DO_IT: %s\n", dev->disk->disk_name, why);
+	} else {
+		err = wait_event_interruptible(dev->setup, ended(dev));
+		mutex_lock(&dev->lock);
+		/* Nobody else takes a device down that is in NBD_DO_IT */
+		WRITE_ONCE(dev->state, NBDX_STATE_TEARDOWN);
+		mutex_unlock(&dev->lock);
+		nbd_device_teardown(dev);
+	}
+	mutex_lock(&dev->lock);
+	nbd_ioctl_clear(dev);
+	mutex_unlock(&dev->lock);
+	return err;
+}
+
+/* The caller has the device open, and so has the process in NBD_DO_IT */
+static int end_it(struct nbd_device *dev)
+{
+	if (!dev->ioctl.running)
+		return dev->state == NBDX_STATE_FREE ? 0 : -EBUSY;
+	if (disk_openers(dev->disk) > 2)
+		return -EBUSY;
+	WRITE_ONCE(dev->abort, true);
+	wake_up_all(&dev->setup);
+	return 0;
+}
+
+static int locked_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg)
+{
+	switch (cmd) {
+	case NBD_SET_SOCK:
+		return add_socket(dev, arg);
+	case NBD_SET_BLKSIZE:
+		return set_block_size(dev, arg);
+	case NBD_SET_SIZE:
+		dev->ioctl.size = arg;
+		return 0;
+	case NBD_SET_SIZE_BLOCKS:
+		return set_size_blocks(dev, arg);
+	case NBD_SET_TIMEOUT:
+		dev->ioctl.timeout = min(arg, 86400UL);
+		return 0;
+	case NBD_SET_FLAGS:
+		dev->ioctl.flags = arg;
+		return 0;
+	case NBD_CLEAR_SOCK:
+		if (!dev->ioctl.running)
+			nbd_ioctl_clear(dev);
+		return end_it(dev);
+	case NBD_DISCONNECT:
+		return dev->ioctl.running ? end_it(dev) : -EINVAL;
+	case NBD_CLEAR_QUE:
+	case NBD_PRINT_DEBUG:
+		return 0;	/* as mainline: nothing since long */
+	default:
+		return -ENOTTY;
+	}
+}
+
+/**
+ * nbd_ioctl() - the NBD_* ioctls
+ * @dev: the device
+ * @cmd: NBD_*
+ * @arg: its argument
+ *
+ * Return: 0 or -errno.
+ */
+int nbd_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg)
+{
+	int ret;
+
+	if (_IOC_TYPE(cmd) != 0xab)
+		return -ENOTTY;
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (cmd == NBD_DO_IT)
+		return do_it(dev);
+
+	mutex_lock(&dev->lock);
+	ret = locked_ioctl(dev, cmd, arg);
+	mutex_unlock(&dev->lock);
+	return ret;
+}

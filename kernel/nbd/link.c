@@ -1,0 +1,591 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A link: one thread that connects, negotiates, sends, notices that the
+ * connection is gone, and begins again, for as long as the device is
+ * configured.  The thread is made when the device is, and runs in a
+ * memalloc_noreclaim scope all its life: what little recovery allocates may
+ * come from the reserve and never waits for reclaim, that is for itself.
+ */
+#include <linux/kthread.h>
+#include <linux/random.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "nbd.h"
+#include "trace.h"
+
+/* Pause between attempts, ms: doubles from the first to the last */
+#define BACKOFF_FIRST	100
+#define BACKOFF_LAST	5000
+/* A socket that was short of memory may never tell that it has it again, ms */
+#define RETRY		10
+/* How often a link looks for silence, and whether a device is down for good */
+#define WATCH		HZ
+
+/**
+ * nbd_link_wake() - tell a link's thread of something
+ * @link: the link
+ * @event: NBD_EVENT_*
+ *
+ * Context: any.
+ */
+void nbd_link_wake(struct nbd_link *link, unsigned int event)
+{
+	if (!test_and_set_bit(event, &link->events))
+		wake_up(&link->wait);
+}
+
+/**
+ * nbd_link_fault() - the connection is to be dropped
+ * @link: the link
+ * @error: -errno; the first one is kept
+ *
+ * Context: any.
+ */
+void nbd_link_fault(struct nbd_link *link, int error)
+{
+	cmpxchg(&link->fault, 0, error);
+	nbd_link_wake(link, NBD_EVENT_BROKEN);
+}
+
+/**
+ * nbd_link_say() - why the connection or the attempt ends, for status and user
+ * @link: the link
+ * @fmt: a clause without a full stop
+ *
+ * Context: any.
+ */
+void nbd_link_say(struct nbd_link *link, const char *fmt, ...)
+{
+	struct nbd_queue *queue = &link->dev->queue;
+	va_list args;
+
+	spin_lock_bh(&queue->lock);
+	va_start(args, fmt);
+	vsnprintf(link->error, sizeof(link->error), fmt, args);
+	va_end(args);
+	spin_unlock_bh(&queue->lock);
+}
+
+/**
+ * nbd_link_peer() - the address in use, or tried last
+ * @link: the link
+ *
+ * Return: the address, or NULL if sockets are handed over.
+ */
+const struct sockaddr_storage *nbd_link_peer(const struct nbd_link *link)
+{
+	const struct nbd_config *config = &link->dev->config;
+
+	return config->addresses ? &config->addresses[READ_ONCE(link->address)] : NULL;
+}
+
+static const char *describe(int error)
+{
+	switch (error) {
+	case -ECONNREFUSED:
+		return "connection refused";
+	case -ETIMEDOUT:
+		return "no answer in time";
+	case -EHOSTUNREACH:
+		return "no route to host";
+	case -ENETUNREACH:
+		return "network is unreachable";
+	case -ECONNRESET:
+	case -EPIPE:
+		return "connection closed by the server";
+	case -ESHUTDOWN:
+		return "server is shutting down";
+	case -ENOMEM:
+	case -ENOBUFS:
+		return "out of memory";
+	case -EACCES:
+	case -EPERM:
+		return "not permitted";
+	default:
+		return NULL;
+	}
+}
+
+static void clear_error(struct nbd_link *link)
+{
+	struct nbd_queue *queue = &link->dev->queue;
+
+	spin_lock_bh(&queue->lock);
+	link->error[0] = '\0';
+	spin_unlock_bh(&queue->lock);
+}
+
+/* Say it unless somebody who knew more has */
+static void explain(struct nbd_link *link, int error)
+{
+	const char *text = describe(error);
+
+	if (READ_ONCE(link->error[0]))
+		return;
+	if (text)
+		nbd_link_say(link, "%s", text);
+	else
+		nbd_link_say(link, "error %d", -error);
+}
+
+static void set_state(struct nbd_link *link, unsigned int state)
+{
+	struct nbd_device *dev = link->dev;
+	struct nbd_queue *queue = &dev->queue;
+
+	spin_lock_bh(&queue->lock);
+	trace_nbd_link_state(dev->index, link->index, link->state, state);
+	if (link->state == NBDX_LS_READY && !--dev->ready)
+		dev->down_since = jiffies;
+	if (state == NBDX_LS_READY) {
+		dev->ready++;
+		link->counters.connects++;
+		link->error[0] = '\0';
+	}
+	WRITE_ONCE(link->state, state);
+	WRITE_ONCE(link->since, jiffies);
+	spin_unlock_bh(&queue->lock);
+}
+
+/* Whoever configures the device learns how the first attempt ended */
+static void report(struct nbd_link *link, int outcome)
+{
+	struct nbd_queue *queue = &link->dev->queue;
+	bool first;
+
+	spin_lock_bh(&queue->lock);
+	first = link->outcome == -EINPROGRESS;
+	if (first)
+		link->outcome = outcome;
+	spin_unlock_bh(&queue->lock);
+	if (first)
+		wake_up_all(&link->dev->setup);
+}
+
+static int await_connection(struct nbd_link *link, unsigned long deadline)
+{
+	struct sock *sk = link->sock->sk;
+	int err;
+
+	for (;;) {
+		int state = READ_ONCE(sk->sk_state);
+
+		if (state == TCP_ESTABLISHED)
+			return 0;
+		if (state != TCP_SYN_SENT)
+			return sock_error(sk) ?: -ECONNREFUSED;
+		err = nbd_socket_wait(link, deadline);
+		if (err)
+			return err;
+	}
+}
+
+static int send_all(struct nbd_link *link, u8 *buf, size_t len, unsigned long deadline)
+{
+	struct kvec vec = { .iov_base = buf, .iov_len = len };
+	struct iov_iter iter;
+	int n;
+
+	iov_iter_kvec(&iter, ITER_SOURCE, &vec, 1, len);
+	while (iov_iter_count(&iter)) {
+		n = nbd_send_bytes(link, &iter, 0);
+		if (n < 0 && n != -EAGAIN)
+			return n;
+		if (n == -EAGAIN) {
+			n = nbd_socket_wait(link, min(deadline, jiffies + msecs_to_jiffies(RETRY)));
+			if (n == -EINTR || (n && time_after_eq(jiffies, deadline)))
+				return n;
+		}
+	}
+	return 0;
+}
+
+static int handshake(struct nbd_link *link, unsigned long deadline)
+{
+	struct nbd_config *config = &link->dev->config;
+	struct nbd_handshake *hs = &link->handshake;
+	size_t len;
+	u8 *buf;
+	int n;
+
+	nbd_handshake_start(hs, config->export, strlen(config->export),
+			    config->flags & NBDX_FLAG_NO_GO);
+	for (;;) {
+		if (hs->out_len) {
+			n = send_all(link, hs->out, hs->out_len, deadline);
+			if (n)
+				return n;
+			hs->out_len = 0;
+		}
+		if (hs->state == NBD_HS_DONE)
+			return 0;
+		if (hs->state == NBD_HS_FAILED)
+			break;
+
+		buf = nbd_handshake_buffer(hs, &len);
+		n = nbd_recv_bytes(link, buf, len);
+		if (n > 0) {
+			/* However fast it talks, it has no longer than the others */
+			if (time_after_eq(jiffies, deadline))
+				return -ETIMEDOUT;
+			nbd_handshake_received(hs, n);
+		} else if (!n) {
+			nbd_handshake_closed(hs);
+		} else {
+			if (n == -EAGAIN)
+				n = nbd_socket_wait(link, deadline);
+			if (n)
+				return n;
+		}
+	}
+
+	nbd_link_say(link, "%s", hs->text);
+	if (hs->protocol_error)
+		link->counters.protocol_errors++;
+	return hs->error;
+}
+
+/* The first handshake tells what the device is; every later one must agree */
+static int accept_export(struct nbd_link *link)
+{
+	struct nbd_device *dev = link->dev;
+	const struct nbd_export *new = &link->handshake.export;
+	char why[NBD_HANDSHAKE_TEXT_MAX];
+	int err = 0;
+
+	spin_lock_bh(&dev->queue.lock);
+	if (!dev->export_known) {
+		dev->export = *new;
+		dev->export_known = true;
+	} else {
+		err = nbd_device_check_export(dev, new, why, sizeof(why));
+	}
+	spin_unlock_bh(&dev->queue.lock);
+	if (err)
+		nbd_link_say(link, "%s", why);
+	return err;
+}
+
+/* One attempt at one address. Return: 0 with a socket past its handshake. */
+static int attempt(struct nbd_link *link)
+{
+	struct nbd_config *config = &link->dev->config;
+	unsigned long deadline = jiffies + msecs_to_jiffies(config->connect_timeout);
+	int err;
+
+	clear_error(link);
+	set_state(link, NBDX_LS_CONNECTING);
+	err = nbd_socket_open(link, &config->addresses[link->address]);
+	if (!err)
+		err = await_connection(link, deadline);
+	if (!err)
+		err = nbd_socket_charge(link);
+	if (!err) {
+		set_state(link, NBDX_LS_NEGOTIATING);
+		err = handshake(link, deadline);
+		if (err == -ETIMEDOUT)
+			nbd_link_say(link, "server did not finish the handshake in %u ms",
+				     config->connect_timeout);
+	}
+	if (!err)
+		err = accept_export(link);
+	if (err)
+		nbd_socket_close(link, false);
+	return err;
+}
+
+/* Every address once, from the one that worked last */
+static int connect_link(struct nbd_link *link)
+{
+	struct nbd_config *config = &link->dev->config;
+	unsigned int i;
+	int err = -EINVAL;
+
+	for (i = 0; i < config->nr_addresses; i++) {
+		err = attempt(link);
+		if (!err || err == -EINTR)
+			return err;
+		explain(link, err);
+		if (i + 1 < config->nr_addresses)
+			WRITE_ONCE(link->address, (link->address + 1) % config->nr_addresses);
+	}
+	return err;
+}
+
+static int adopt(struct nbd_link *link)
+{
+	struct socket *sock;
+	int err;
+
+	sock = xchg(&link->handover, NULL);
+	if (!sock)
+		return -ENOTCONN;
+	err = nbd_socket_adopt(link, sock);
+	if (err)
+		sockfd_put(sock);
+	return err;
+}
+
+/* Is anything asked for and nothing heard? */
+static bool silent(struct nbd_link *link)
+{
+	struct nbd_queue *queue = &link->dev->queue;
+	unsigned long timeout = READ_ONCE(link->dev->config.timeout) * HZ;
+	unsigned long since = READ_ONCE(link->progress);
+	struct nbd_cmd *oldest;
+	bool ret = false;
+
+	spin_lock_bh(&queue->lock);
+	oldest = list_first_entry_or_null(&link->sent, struct nbd_cmd, node);
+	if (oldest) {
+		if (time_after(oldest->start, since))
+			since = oldest->start;
+		ret = time_after(jiffies, since + timeout);
+		if (ret)
+			link->counters.timeouts++;
+	}
+	spin_unlock_bh(&queue->lock);
+	if (ret)
+		nbd_link_say(link, "no answer for %lu s", timeout / HZ);
+	return ret;
+}
+
+/* Send and receive until the connection breaks. Return: -errno, 0 to stop. */
+static int serve(struct nbd_link *link)
+{
+	unsigned long next_watch = jiffies + WATCH;
+	long sleep;
+	int err;
+
+	while (!kthread_should_stop()) {
+		/* Pairs with nbd_link_wake(): what comes after is seen again */
+		xchg(&link->events, 0);
+		err = READ_ONCE(link->fault);
+		if (err)
+			return err;
+		if (link->adopted) {
+			err = nbd_recv_any(link);
+			if (err)
+				return err;
+		}
+		err = nbd_send(link);
+		if (err && err != -EAGAIN)
+			return err;
+		sleep = err ? msecs_to_jiffies(RETRY) : WATCH;
+
+		if (time_after_eq(jiffies, next_watch)) {
+			next_watch = jiffies + WATCH;
+			if (silent(link))
+				return -ETIMEDOUT;
+		}
+		wait_event_idle_timeout(link->wait,
+					READ_ONCE(link->events) || kthread_should_stop(), sleep);
+	}
+	return 0;
+}
+
+static void go_ready(struct nbd_link *link)
+{
+	struct nbd_device *dev = link->dev;
+	const struct sockaddr_storage *peer = nbd_link_peer(link);
+	u64 losses = link->counters.losses;
+
+	link->backoff = BACKOFF_FIRST;
+	link->fault = 0;
+	link->tx = NULL;
+	link->tx_next = NULL;
+	nbd_socket_go_live(link);
+	spin_lock_bh(&dev->queue.lock);
+	/* Requests had been failing, and need not any longer */
+	if (dev->state == NBDX_STATE_LIVE)
+		dev->queue.dead = false;
+	spin_unlock_bh(&dev->queue.lock);
+	set_state(link, NBDX_LS_READY);
+	if (losses && peer)
+		pr_info("%s: link %u to %pISpc is back\n", dev->disk->disk_name, link->index, peer);
+	else if (losses)
+		pr_info("%s: link %u is back\n", dev->disk->disk_name, link->index);
+}
+
+static void lose(struct nbd_link *link, int error)
+{
+	struct nbd_device *dev = link->dev;
+	const struct sockaddr_storage *peer = nbd_link_peer(link);
+	unsigned int waiting;
+
+	explain(link, error);
+	nbd_socket_close(link, false);
+	set_state(link, link->adopted ? NBDX_LS_DOWN : NBDX_LS_LOST);
+	nbd_queue_give_back(link);
+
+	spin_lock_bh(&dev->queue.lock);
+	link->counters.losses++;
+	waiting = dev->queue.queued + dev->queue.inflight;
+	spin_unlock_bh(&dev->queue.lock);
+	if (peer)
+		pr_warn_ratelimited("%s: link %u to %pISpc lost: %s; %u requests wait\n",
+				    dev->disk->disk_name, link->index, peer, link->error, waiting);
+	else
+		pr_warn_ratelimited("%s: link %u lost: %s; %u requests wait\n",
+				    dev->disk->disk_name, link->index, link->error, waiting);
+
+	/* Other links may take over what this one held */
+	nbd_queue_kick(dev);
+	wake_up_all(&dev->setup);
+	nbd_netlink_notify(dev, link->notice);
+	link->notice = nbd_netlink_prepare_notice(dev, GFP_NOWAIT | __GFP_NOMEMALLOC |
+						  __GFP_NOWARN);
+}
+
+/* dead_conn_timeout: the administrator prefers errors to waiting for longer */
+static void give_up_waiting(struct nbd_device *dev)
+{
+	unsigned long timeout = READ_ONCE(dev->config.dead_conn_timeout) * HZ;
+	bool fail = false;
+
+	if (!timeout)
+		return;
+	spin_lock_bh(&dev->queue.lock);
+	if (!dev->ready && dev->state == NBDX_STATE_LIVE &&
+	    time_after(jiffies, dev->down_since + timeout)) {
+		fail = !dev->queue.dead;
+		dev->queue.dead = true;
+	}
+	spin_unlock_bh(&dev->queue.lock);
+	if (!fail)
+		return;
+	pr_err("%s: no link for %lu s: requests fail now\n", dev->disk->disk_name, timeout / HZ);
+	nbd_queue_fail(dev);
+}
+
+/* Before the next attempt */
+static void pause_link(struct nbd_link *link)
+{
+	unsigned int ms = link->backoff / 2 + get_random_u32() % (link->backoff / 2 + 1);
+	unsigned long until = jiffies + msecs_to_jiffies(ms);
+
+	link->backoff = min(link->backoff * 2, (unsigned int)BACKOFF_LAST);
+	if (link->adopted)
+		until = jiffies + WATCH;
+	while (!kthread_should_stop() && time_before(jiffies, until)) {
+		wait_event_idle_timeout(link->wait,
+					kthread_should_stop() ||
+					test_and_clear_bit(NBD_EVENT_HANDOVER, &link->events),
+					until - jiffies);
+		if (READ_ONCE(link->handover))
+			break;
+	}
+	give_up_waiting(link->dev);
+}
+
+static int link_thread(void *data)
+{
+	struct nbd_link *link = data;
+	unsigned int noreclaim = memalloc_noreclaim_save();
+	int err;
+
+	while (!kthread_should_stop()) {
+		err = link->adopted ? adopt(link) : connect_link(link);
+		report(link, err);
+		if (err) {
+			set_state(link, link->adopted ? NBDX_LS_DOWN : NBDX_LS_LOST);
+			pause_link(link);
+			continue;
+		}
+		go_ready(link);
+		err = serve(link);
+		if (!err)
+			break;
+		lose(link, err);
+		pause_link(link);
+	}
+
+	if (link->state == NBDX_LS_READY)
+		nbd_send_disconnect(link);
+	nbd_socket_close(link, true);
+	set_state(link, NBDX_LS_STOPPED);
+	nbd_queue_give_back(link);
+	memalloc_noreclaim_restore(noreclaim);
+
+	/* kthread_stop() may not have been called yet */
+	while (!kthread_should_stop())
+		wait_event_idle(link->wait, kthread_should_stop());
+	return 0;
+}
+
+/**
+ * nbd_link_create() - a link and its thread, which starts at once
+ * @dev: the device, in SETUP
+ * @index: of the link
+ * @handover: socket from userspace, its reference passes to the link on
+ *	      success; NULL: the kernel connects
+ *
+ * Return: the link or an ERR_PTR.
+ */
+struct nbd_link *nbd_link_create(struct nbd_device *dev, unsigned int index,
+				 struct socket *handover)
+{
+	struct nbd_link *link;
+	int err;
+
+	link = kzalloc(sizeof(*link), GFP_KERNEL);
+	if (!link)
+		return ERR_PTR(-ENOMEM);
+	link->dev = dev;
+	link->index = index;
+	link->outcome = -EINPROGRESS;
+	link->adopted = handover;
+	link->handover = handover;
+	link->backoff = BACKOFF_FIRST;
+	link->since = jiffies;
+	init_waitqueue_head(&link->wait);
+	INIT_LIST_HEAD(&link->sent);
+	hash_init(link->cookies);
+	if (dev->config.nr_addresses)
+		link->address = index % dev->config.nr_addresses;
+	link->notice = nbd_netlink_prepare_notice(dev, GFP_KERNEL);
+	if (!link->notice) {
+		err = -ENOMEM;
+		goto err_notice;
+	}
+
+	link->task = kthread_create(link_thread, link, "nbd%d-%u", dev->index, index);
+	if (IS_ERR(link->task)) {
+		err = PTR_ERR(link->task);
+		goto err_task;
+	}
+	wake_up_process(link->task);
+	return link;
+
+err_task:
+	nlmsg_free(link->notice);
+err_notice:
+	kfree(link);
+	return ERR_PTR(err);
+}
+
+/**
+ * nbd_link_stop() - end the thread
+ * @link: the link
+ *
+ * Its requests wait in the device's queue afterwards.  Takes no longer than
+ * the thread needs to notice: it never waits for the network.
+ */
+void nbd_link_stop(struct nbd_link *link)
+{
+	kthread_stop(link->task);
+}
+
+/**
+ * nbd_link_free() - free a link
+ * @link: stopped, and seen by nobody any longer
+ */
+void nbd_link_free(struct nbd_link *link)
+{
+	if (link->handover)
+		sockfd_put(link->handover);
+	nlmsg_free(link->notice);
+	kfree(link);
+}

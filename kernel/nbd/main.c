@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * nbswap: network block devices that can carry swap.
+ *
+ * The list of devices, module parameters, and what is made once.
+ */
+#include <linux/blkdev.h>
+#include <linux/idr.h>
+#include <linux/major.h>
+#include <linux/module.h>
+
+#include "nbd.h"
+
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
+static unsigned int nbds_max = 16;
+module_param(nbds_max, uint, 0444);
+MODULE_PARM_DESC(nbds_max, "devices made when the module is loaded; more are made on demand (default 16)");
+
+static unsigned int max_part = 16;
+module_param(max_part, uint, 0444);
+MODULE_PARM_DESC(max_part, "minors of a device, for its partitions (default 16; 0: no partitions)");
+
+static char *name_prefix = "nb";
+module_param(name_prefix, charp, 0444);
+MODULE_PARM_DESC(name_prefix, "what names of devices begin with (default nb; nbd as the mainline driver)");
+
+/* Protects the list of devices, no more: each has a lock of its own */
+static DEFINE_MUTEX(devices_lock);
+static DEFINE_IDR(devices);
+static unsigned int part_shift;
+
+struct workqueue_struct *nbd_workqueue;
+
+static struct nbd_device *create(int index)
+{
+	int end = 1 << (MINORBITS - part_shift);
+	struct nbd_device *dev;
+	int ret;
+
+	lockdep_assert_held(&devices_lock);
+	if (index >= end)
+		return ERR_PTR(-EINVAL);
+	ret = idr_alloc(&devices, NULL, max(index, 0), index < 0 ? end : index + 1, GFP_KERNEL);
+	if (ret < 0)
+		return ERR_PTR(ret);
+	index = ret;
+	dev = nbd_device_add(index, name_prefix, part_shift);
+	if (IS_ERR(dev))
+		idr_remove(&devices, index);
+	else
+		idr_replace(&devices, dev, index);
+	return dev;
+}
+
+/**
+ * nbd_device_get() - find a device
+ * @index: its number
+ * @create_it: make it if it is not there
+ *
+ * Return: the device, with a reference, or an ERR_PTR.
+ */
+struct nbd_device *nbd_device_get(int index, bool create_it)
+{
+	struct nbd_device *dev;
+
+	if (index < 0)
+		return ERR_PTR(-EINVAL);
+	mutex_lock(&devices_lock);
+	dev = idr_find(&devices, index);
+	if (!dev)
+		dev = create_it ? create(index) : ERR_PTR(-ENODEV);
+	if (!IS_ERR(dev))
+		refcount_inc(&dev->refs);
+	mutex_unlock(&devices_lock);
+	return dev;
+}
+
+/**
+ * nbd_device_get_free() - find a device that is not in use, or make one
+ *
+ * Return: the device, with a reference, or an ERR_PTR.  It may be in use by
+ * the time the caller looks.
+ */
+struct nbd_device *nbd_device_get_free(void)
+{
+	struct nbd_device *dev, *found = NULL;
+	int index;
+
+	mutex_lock(&devices_lock);
+	idr_for_each_entry(&devices, dev, index) {
+		if (READ_ONCE(dev->state) == NBDX_STATE_FREE && !disk_openers(dev->disk)) {
+			found = dev;
+			break;
+		}
+	}
+	if (!found)
+		found = create(-1);
+	if (!IS_ERR(found))
+		refcount_inc(&found->refs);
+	mutex_unlock(&devices_lock);
+	return found;
+}
+
+/**
+ * nbd_device_get_next() - the first device from a number on
+ * @index: where to begin; set to the number found
+ *
+ * Return: the device, with a reference, or NULL.
+ */
+struct nbd_device *nbd_device_get_next(int *index)
+{
+	struct nbd_device *dev;
+
+	mutex_lock(&devices_lock);
+	dev = idr_get_next(&devices, index);
+	if (dev)
+		refcount_inc(&dev->refs);
+	mutex_unlock(&devices_lock);
+	return dev;
+}
+
+/**
+ * nbd_device_forget() - remove a device, unless it is in use again
+ * @dev: the device; the caller has a reference of its own
+ */
+void nbd_device_forget(struct nbd_device *dev)
+{
+	bool gone = false;
+
+	mutex_lock(&devices_lock);
+	mutex_lock(&dev->lock);
+	if (dev->state == NBDX_STATE_FREE && idr_find(&devices, dev->index) == dev) {
+		idr_remove(&devices, dev->index);
+		/* Whoever has found it already cannot connect it any more */
+		WRITE_ONCE(dev->state, NBDX_STATE_TEARDOWN);
+		gone = true;
+	}
+	mutex_unlock(&dev->lock);
+	mutex_unlock(&devices_lock);
+	if (gone)
+		nbd_device_remove(dev);
+}
+
+static void remove_all(void)
+{
+	struct nbd_device *dev;
+	int index;
+
+	idr_for_each_entry(&devices, dev, index) {
+		idr_remove(&devices, index);
+		nbd_device_remove(dev);
+	}
+	idr_destroy(&devices);
+}
+
+static int __init add_all(void)
+{
+	struct nbd_device *dev;
+	unsigned int i;
+
+	for (i = 0; i < nbds_max; i++) {
+		mutex_lock(&devices_lock);
+		dev = create(i);
+		mutex_unlock(&devices_lock);
+		if (IS_ERR(dev))
+			return PTR_ERR(dev);
+	}
+	return 0;
+}
+
+static int __init check_parameters(void)
+{
+	if (max_part)
+		part_shift = fls(max_part - 1);
+	if (max_part > DISK_MAX_PARTS) {
+		pr_err("nbd: max_part=%u: at most %d\n", max_part, DISK_MAX_PARTS);
+		return -EINVAL;
+	}
+	if (nbds_max > 1U << (MINORBITS - part_shift)) {
+		pr_err("nbd: nbds_max=%u: at most %u with max_part=%u\n", nbds_max,
+		       1U << (MINORBITS - part_shift), max_part);
+		return -EINVAL;
+	}
+	if (!name_prefix[0] || strlen(name_prefix) > 16 || strpbrk(name_prefix, "/!")) {
+		pr_err("nbd: name_prefix=%s: 1 to 16 characters without / and !\n", name_prefix);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int __init nbd_init(void)
+{
+	int err;
+
+	BUILD_BUG_ON(sizeof(struct nbd_wire_request) != NBD_WIRE_REQUEST_LEN);
+	BUILD_BUG_ON(sizeof(struct nbd_wire_reply) != NBD_WIRE_SIMPLE_REPLY_LEN);
+
+	err = check_parameters();
+	if (err)
+		return err;
+	/* Closes and removals only: never on the I/O or recovery path */
+	nbd_workqueue = alloc_workqueue("nbd-close", 0, 0);
+	if (!nbd_workqueue)
+		return -ENOMEM;
+	err = register_blkdev(NBD_MAJOR, "nbd");
+	if (err) {
+		pr_err("nbd: block major %d is taken: is another nbd driver loaded?\n", NBD_MAJOR);
+		goto err_blkdev;
+	}
+	err = nbd_oom_register();
+	if (err)
+		goto err_oom;
+	nbd_debugfs_init();
+	err = add_all();
+	if (err)
+		goto err_devices;
+	err = nbd_netlink_register();
+	if (err)
+		goto err_devices;
+	return 0;
+
+err_devices:
+	remove_all();
+	nbd_debugfs_exit();
+	nbd_oom_unregister();
+err_oom:
+	unregister_blkdev(NBD_MAJOR, "nbd");
+err_blkdev:
+	destroy_workqueue(nbd_workqueue);
+	return err;
+}
+
+/* No device is configured or open: each holds the module if it is */
+static void __exit nbd_exit(void)
+{
+	nbd_netlink_unregister();
+	destroy_workqueue(nbd_workqueue);
+	remove_all();
+	nbd_debugfs_exit();
+	nbd_oom_unregister();
+	unregister_blkdev(NBD_MAJOR, "nbd");
+}
+
+module_init(nbd_init);
+module_exit(nbd_exit);
+
+MODULE_DESCRIPTION("Network block device that can carry swap");
+MODULE_LICENSE("GPL");
+MODULE_ALIAS_BLOCKDEV_MAJOR(NBD_MAJOR);
+MODULE_ALIAS("net-pf-16-proto-16-family-nbd");

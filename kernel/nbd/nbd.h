@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The driver's objects and who owns what.
+ *
+ *   device   gendisk, blk-mq, limits and the state that the administrator
+ *            sees.  Knows no socket.
+ *   queue    the requests of a device, from queue_rq to completion.
+ *   link     one connection: address, socket, thread, state machine.  Takes
+ *            requests from the queue and gives them back when it breaks.
+ *   control  netlink, ioctl, debugfs: creates and changes devices, never
+ *            touches the I/O path.
+ *
+ * Lock order, outermost first:
+ *
+ *   devices_lock         main.c, list of devices (mutex)
+ *   nbd_device.lock      configuration and state of one (mutex)
+ *   disk->open_mutex     block layer's: opens against disconnects
+ *   sk_lock              a link's socket, sleeping half
+ *   sk_callback_lock     a link's socket, its callbacks (BH)
+ *   nbd_queue.lock       where each request is (spinlock, BH)
+ *
+ * Nothing on the I/O or recovery path takes a mutex, allocates other than
+ * from the reserve, or waits for anything but its own socket.
+ */
+#ifndef NBD_NBD_H
+#define NBD_NBD_H
+
+#include <linux/blk-mq.h>
+#include <linux/bvec.h>
+#include <linux/hashtable.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/net.h>
+#include <linux/netlink.h>
+#include <linux/refcount.h>
+#include <linux/sizes.h>
+#include <linux/socket.h>
+#include <linux/spinlock.h>
+#include <linux/uio.h>
+#include <linux/wait.h>
+#include <net/sock.h>
+
+#include <linux/nbd.h>
+#include <linux/nbd-netlink.h>
+
+#include "common/nbd-wire.h"
+#include "handshake.h"
+#include "uapi/nbswap-netlink.h"
+
+/* Requests of one device, in flight and waiting */
+#define NBD_QUEUE_DEPTH		128
+/* Longest READ or WRITE, bytes, and the scatter table for it */
+#define NBD_MAX_REQUEST		SZ_256K
+#define NBD_MAX_SEGMENTS	(NBD_MAX_REQUEST / 4096)
+/*
+ * Longest TRIM and WRITE_ZEROES, bytes: a server must be done with one well
+ * within the timeout, and one widely used server zeroes 64 MiB at most while
+ * it claims success for more.
+ */
+#define NBD_MAX_TRIM		SZ_1G
+#define NBD_MAX_ZEROES		SZ_32M
+
+#define NBD_COOKIE_BITS		7	/* buckets of the table of requests in flight */
+
+/* A request and a simple reply as they travel */
+struct nbd_wire_request {
+	__be32 magic;
+	__be16 flags;
+	__be16 type;
+	__be64 cookie;
+	__be64 offset;
+	__be32 length;
+} __packed;
+
+struct nbd_wire_reply {
+	__be32 magic;
+	__be32 error;
+	__be64 cookie;
+} __packed;
+
+/**
+ * struct nbd_counters - what STATUS reports, since configuration
+ *
+ * Written under nbd_queue.lock.
+ */
+struct nbd_counters {
+	u64 reads, writes, flushes, trims, zeroes;
+	u64 read_bytes, write_bytes;
+	u64 errors;
+	u64 connects, losses, replays;
+	u64 protocol_errors, timeouts;
+};
+
+/* nbd_cmd.flags, under nbd_queue.lock */
+#define NBD_CMD_SENDING		0	/* a link's thread is sending it */
+#define NBD_CMD_ANSWERED	1	/* the whole answer has come */
+
+/**
+ * struct nbd_cmd - a request, the pdu behind struct request
+ * @node: in nbd_queue.reads or .writes, or in nbd_link.sent (nbd_queue.lock)
+ * @hash: in nbd_link.cookies while it is in .sent (nbd_queue.lock)
+ * @cookie: names it on the wire: never used twice by a device, grows with age
+ * @start: jiffies when it was last given to a link
+ * @flags: NBD_CMD_* (nbd_queue.lock)
+ * @type: NBD_WIRE_CMD_*
+ * @status: outcome, valid once answered
+ * @bytes: length of the request
+ * @payload: bytes that follow the header on the wire
+ * @tries: how many links it was given to
+ * @nr_bvec: entries of @bvec in use
+ * @header: as it is sent
+ * @bvec: the pages
+ */
+struct nbd_cmd {
+	struct list_head node;
+	struct hlist_node hash;
+	u64 cookie;
+	unsigned long start;
+	unsigned long flags;
+	u16 type;
+	blk_status_t status;
+	u32 bytes;
+	u32 payload;
+	u32 tries;
+	u32 nr_bvec;
+	struct nbd_wire_request header;
+	struct bio_vec bvec[NBD_MAX_SEGMENTS];
+};
+
+/**
+ * struct nbd_queue - the requests of one device
+ * @lock: where each request is, the counters and the links' states; taken in
+ *	  softirq, never held across a call that may sleep
+ * @reads: READs that wait for a link, oldest first
+ * @writes: everything else that waits
+ * @queued: length of both
+ * @inflight: requests that links hold
+ * @next_cookie: of the next request
+ * @reads_in_a_row: READs that have overtaken a waiting WRITE
+ * @dead: requests fail at once
+ */
+struct nbd_queue {
+	spinlock_t lock;
+	struct list_head reads;
+	struct list_head writes;
+	unsigned int queued;
+	unsigned int inflight;
+	u64 next_cookie;
+	unsigned int reads_in_a_row;
+	bool dead;
+};
+
+/* nbd_link.events: why its thread was woken */
+#define NBD_EVENT_QUEUE		0	/* requests may wait */
+#define NBD_EVENT_SOCKET	1	/* space, data or a change of state */
+#define NBD_EVENT_BROKEN	2	/* connection to be dropped: see nbd_link.fault */
+#define NBD_EVENT_HANDOVER	3	/* a new socket was handed over */
+
+/**
+ * struct nbd_rx - receiving half of a link, under the socket's lock
+ * @iter: where the next bytes belong
+ * @cmd: READ whose payload is being received; NULL: a header is
+ * @vec: of @header
+ * @header: reply being received
+ * @live: replies are read as data arrives; until then the thread reads
+ */
+struct nbd_rx {
+	struct iov_iter iter;
+	struct nbd_cmd *cmd;
+	struct kvec vec;
+	struct nbd_wire_reply header;
+	bool live;
+};
+
+/**
+ * struct nbd_link - one connection of a device
+ * @dev: the device; outlives its links
+ * @index: among the device's links
+ * @task: its thread, from configuration to teardown
+ * @wait: the thread sleeps here
+ * @events: NBD_EVENT_*, atomic bits
+ * @fault: -errno of the first fault on this connection, 0 if none (atomic)
+ * @state: NBDX_LS_* (written by the thread under nbd_queue.lock)
+ * @since: jiffies of the last change of @state
+ * @outcome: -EINPROGRESS until the first attempt at all addresses has ended,
+ *	     then 0 or -errno (nbd_queue.lock)
+ * @adopted: the sockets are handed over; the kernel cannot make new ones
+ * @sock: the socket (thread only, but for NBDX status under nbd_device.lock)
+ * @handover: next socket, handed over and not adopted yet (xchg)
+ * @saved: the socket's own callbacks
+ * @sent: requests held by this link, oldest first (nbd_queue.lock)
+ * @cookies: the same, by cookie (nbd_queue.lock)
+ * @rx: receiving half
+ * @progress: jiffies of the last byte received
+ * @tx: request being sent (thread)
+ * @tx_next: request to be sent after it, already taken (thread)
+ * @tx_done: bytes of @tx that TCP has taken (thread)
+ * @address: index of the address in use or to be tried next (thread)
+ * @backoff: ms to wait before the next attempt (thread)
+ * @counters: under nbd_queue.lock
+ * @error: why the last connection or attempt ended (nbd_queue.lock)
+ * @notice: preallocated netlink message that tells of a lost link (thread)
+ * @handshake: buffers and state of the handshake (thread)
+ */
+struct nbd_link {
+	struct nbd_device *dev;
+	unsigned int index;
+	struct task_struct *task;
+	wait_queue_head_t wait;
+	unsigned long events;
+	int fault;
+
+	unsigned int state;
+	unsigned long since;
+	int outcome;
+
+	bool adopted;
+	struct socket *sock;
+	struct socket *handover;
+	struct {
+		void (*data_ready)(struct sock *sk);
+		void (*write_space)(struct sock *sk);
+		void (*state_change)(struct sock *sk);
+		void (*error_report)(struct sock *sk);
+	} saved;
+
+	struct list_head sent;
+	DECLARE_HASHTABLE(cookies, NBD_COOKIE_BITS);
+	struct nbd_rx rx;
+	unsigned long progress;
+
+	struct nbd_cmd *tx;
+	struct nbd_cmd *tx_next;
+	u32 tx_done;
+
+	unsigned int address;
+	unsigned int backoff;
+	struct nbd_counters counters;
+	char error[NBD_HANDSHAKE_TEXT_MAX];
+	struct sk_buff *notice;
+	struct nbd_handshake handshake;
+};
+
+/**
+ * struct nbd_config - what the administrator asked for
+ *
+ * Constant while links exist, but for the two timeouts, which RECONFIGURE may
+ * write and others read at any time.
+ */
+struct nbd_config {
+	struct net *net;			/* reference held */
+	struct sockaddr_storage *addresses;	/* NULL: sockets are handed over */
+	unsigned int nr_addresses;
+	char *export;				/* name, owned */
+	char *backend;				/* identifier, owned, may be NULL */
+	unsigned int nr_links;
+	unsigned int connect_timeout;		/* ms */
+	unsigned long timeout;			/* s */
+	unsigned long dead_conn_timeout;	/* s, 0: for ever */
+	u32 flags;				/* NBDX_FLAG_* */
+	u32 client_flags;			/* NBD_CFLAG_* */
+	u64 size;				/* bytes, 0: as the export */
+	u32 block_size;				/* bytes, 0: as the server wants */
+	pid_t pid;
+};
+
+/**
+ * struct nbd_device - one /dev/nbN
+ * @index: N
+ * @refs: held by the list of devices until removal, by the gendisk until its
+ *	  release, and by whoever looked it up
+ * @disk: the gendisk
+ * @tags: blk-mq's
+ * @lock: serialises control: @state, @config, @links, @export
+ * @state: NBDX_STATE_*; who sets SETUP or TEARDOWN owns the device until it
+ *	   sets another
+ * @config: valid unless FREE
+ * @links: @config.nr_links of them, unless FREE; freed only after queue_rq
+ *	   can no longer see them
+ * @nr_links: how many of @links queue_rq may wake (0 unless LIVE)
+ * @export: as negotiated; every later handshake must agree
+ * @queue: requests
+ * @setup: CONNECT waits here for its links' first outcome, DO_IT for the end
+ * @down_since: jiffies since when no link has been ready, under queue.lock
+ * @ready: links that are ready, under queue.lock
+ * @abort: SETUP is to be given up, DO_IT to end
+ * @ioctl: what the NBD_* ioctls have set for the next NBD_DO_IT, under @lock
+ * @close_work: disconnects after the last close, NBD_CFLAG_DISCONNECT_ON_CLOSE
+ * @debugfs: directory
+ */
+struct nbd_device {
+	int index;
+	refcount_t refs;
+	struct gendisk *disk;
+	struct blk_mq_tag_set tags;
+
+	struct mutex lock;
+	unsigned int state;
+	struct nbd_config config;
+	struct nbd_link *links[NBDX_MAX_LINKS];
+	unsigned int nr_links;
+	struct nbd_export export;
+	bool export_known;
+	unsigned int block_size;
+
+	struct nbd_queue queue;
+	wait_queue_head_t setup;
+	unsigned long down_since;
+	unsigned int ready;
+	bool abort;
+	bool pid_file;
+	bool backend_file;
+
+	struct {
+		struct socket *socks[NBDX_MAX_LINKS];
+		unsigned int nr_socks;
+		u64 size;
+		u32 block_size;
+		u16 flags;
+		unsigned long timeout;
+		bool running;
+	} ioctl;
+
+	struct work_struct close_work;
+	struct dentry *debugfs;
+};
+
+/* main.c */
+extern struct workqueue_struct *nbd_workqueue;
+struct nbd_device *nbd_device_get(int index, bool create);
+struct nbd_device *nbd_device_get_free(void);
+struct nbd_device *nbd_device_get_next(int *index);
+void nbd_device_forget(struct nbd_device *dev);
+
+/* device.c */
+struct nbd_device *nbd_device_add(int index, const char *prefix, unsigned int part_shift);
+void nbd_device_remove(struct nbd_device *dev);
+void nbd_device_put(struct nbd_device *dev);
+int nbd_device_check_export(struct nbd_device *dev, const struct nbd_export *export,
+			    char *why, size_t len);
+int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
+		       const struct nbd_export *export, struct socket **socks,
+		       char *why, size_t len);
+int nbd_device_disconnect(struct nbd_device *dev, bool force);
+void nbd_device_teardown(struct nbd_device *dev);
+int nbd_device_hand_over(struct nbd_device *dev, struct socket *sock);
+void nbd_config_clear(struct nbd_config *config);
+const char *nbd_device_not_swap_safe(const struct nbd_device *dev);
+
+/* queue.c */
+extern const struct blk_mq_ops nbd_mq_ops;
+void nbd_queue_init(struct nbd_queue *queue);
+void nbd_queue_kick(struct nbd_device *dev);
+struct nbd_cmd *nbd_queue_take(struct nbd_link *link);
+void nbd_queue_sent(struct nbd_link *link, struct nbd_cmd *cmd);
+struct nbd_cmd *nbd_queue_find(struct nbd_link *link, u64 cookie);
+void nbd_queue_answered(struct nbd_link *link, struct nbd_cmd *cmd, blk_status_t status);
+void nbd_queue_give_back(struct nbd_link *link);
+void nbd_queue_fail(struct nbd_device *dev);
+
+/* link.c */
+struct nbd_link *nbd_link_create(struct nbd_device *dev, unsigned int index,
+				 struct socket *handover);
+void nbd_link_stop(struct nbd_link *link);
+void nbd_link_free(struct nbd_link *link);
+void nbd_link_wake(struct nbd_link *link, unsigned int event);
+void nbd_link_fault(struct nbd_link *link, int error);
+void nbd_link_say(struct nbd_link *link, const char *fmt, ...) __printf(2, 3);
+const struct sockaddr_storage *nbd_link_peer(const struct nbd_link *link);
+
+/* socket.c */
+int nbd_socket_open(struct nbd_link *link, const struct sockaddr_storage *address);
+int nbd_socket_adopt(struct nbd_link *link, struct socket *sock);
+int nbd_socket_check(struct socket *sock);
+int nbd_socket_wait(struct nbd_link *link, unsigned long deadline);
+void nbd_socket_go_live(struct nbd_link *link);
+void nbd_socket_close(struct nbd_link *link, bool graceful);
+int nbd_socket_charge(struct nbd_link *link);
+
+/* send.c */
+int nbd_send(struct nbd_link *link);
+int nbd_send_bytes(struct nbd_link *link, struct iov_iter *iter, int flags);
+void nbd_send_disconnect(struct nbd_link *link);
+
+/* recv.c */
+void nbd_recv_start(struct nbd_link *link);
+int nbd_recv_tcp(struct nbd_link *link);
+int nbd_recv_any(struct nbd_link *link);
+int nbd_recv_bytes(struct nbd_link *link, void *buf, size_t len);
+
+/* netlink.c */
+int nbd_netlink_register(void);
+void nbd_netlink_unregister(void);
+struct sk_buff *nbd_netlink_prepare_notice(struct nbd_device *dev, gfp_t gfp);
+void nbd_netlink_notify(struct nbd_device *dev, struct sk_buff *notice);
+
+/* status.c */
+/**
+ * struct nbd_link_snapshot - a link at one moment
+ * @state: NBDX_LS_*
+ * @since: jiffies of its last change
+ * @inflight: requests it holds
+ * @counters: its counters
+ * @error: why the last connection or attempt ended, may be empty
+ */
+struct nbd_link_snapshot {
+	unsigned int state;
+	unsigned long since;
+	unsigned int inflight;
+	struct nbd_counters counters;
+	char error[NBD_HANDSHAKE_TEXT_MAX];
+};
+
+void nbd_link_snapshot(struct nbd_link *link, struct nbd_link_snapshot *shot);
+void nbd_counters_add(struct nbd_counters *sum, const struct nbd_counters *c);
+int nbd_status_fill(struct sk_buff *msg, struct nbd_device *dev);
+
+/* ioctl.c */
+int nbd_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg);
+void nbd_ioctl_clear(struct nbd_device *dev);
+
+/* debugfs.c */
+void nbd_debugfs_init(void);
+void nbd_debugfs_exit(void);
+void nbd_debugfs_add(struct nbd_device *dev);
+void nbd_debugfs_remove(struct nbd_device *dev);
+
+/* oom.c */
+int nbd_oom_register(void);
+void nbd_oom_unregister(void);
+void nbd_oom_write_started(void);
+void nbd_oom_write_done(void);
+
+#endif /* NBD_NBD_H */

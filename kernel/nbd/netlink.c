@@ -1,0 +1,683 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The generic-netlink family "nbd": the mainline commands with their meaning,
+ * and NBDX_CMD_GET on top.
+ *
+ * CONNECT sleeps while the kernel connects, so the family runs in parallel,
+ * without genl's one mutex; nbd_device.lock orders what must be ordered.
+ */
+#include <linux/capability.h>
+#include <linux/delay.h>
+#include <linux/file.h>
+#include <linux/in6.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <net/genetlink.h>
+
+#include "nbd.h"
+
+/* Bounds of what the administrator may ask for */
+#define CONNECT_TIMEOUT_DEFAULT	10000	/* ms */
+#define CONNECT_TIMEOUT_MAX	600000	/* ms */
+#define TIMEOUT_DEFAULT		30	/* s */
+#define TIMEOUT_MAX		86400	/* s */
+
+/* udev looks at a device that has just come: "in use" must outlast it, ms */
+#define BUSY_PATIENCE		1000
+#define BUSY_INTERVAL		50
+
+static struct genl_family family;
+
+enum { NBD_GROUP_EVENTS };
+
+static const struct genl_multicast_group groups[] = {
+	[NBD_GROUP_EVENTS] = { .name = NBD_GENL_MCAST_GROUP_NAME },
+};
+
+static const struct nla_policy policy[NBDX_ATTR_MAX + 1] = {
+	[NBD_ATTR_INDEX]		= { .type = NLA_U32 },
+	[NBD_ATTR_SIZE_BYTES]		= { .type = NLA_U64 },
+	[NBD_ATTR_BLOCK_SIZE_BYTES]	= { .type = NLA_U64 },
+	[NBD_ATTR_TIMEOUT]		= { .type = NLA_U64 },
+	[NBD_ATTR_SERVER_FLAGS]		= { .type = NLA_U64 },
+	[NBD_ATTR_CLIENT_FLAGS]		= { .type = NLA_U64 },
+	[NBD_ATTR_SOCKETS]		= { .type = NLA_NESTED },
+	[NBD_ATTR_DEAD_CONN_TIMEOUT]	= { .type = NLA_U64 },
+	[NBD_ATTR_DEVICE_LIST]		= { .type = NLA_NESTED },
+	[NBD_ATTR_BACKEND_IDENTIFIER]	= { .type = NLA_NUL_STRING, .len = 4096 },
+	[NBDX_ATTR_ADDRESSES]		= { .type = NLA_NESTED },
+	[NBDX_ATTR_EXPORT]		= { .type = NLA_NUL_STRING, .len = NBD_HANDSHAKE_NAME_MAX },
+	[NBDX_ATTR_LINKS]		= NLA_POLICY_RANGE(NLA_U32, 1, NBDX_MAX_LINKS),
+	[NBDX_ATTR_CONNECT_TIMEOUT]	= { .type = NLA_U32 },
+	[NBDX_ATTR_FLAGS]		= NLA_POLICY_MASK(NLA_U32, NBDX_FLAG_ALL),
+	[NBDX_ATTR_FORCE]		= { .type = NLA_FLAG },
+};
+
+static const struct nla_policy sock_item_policy[NBD_SOCK_ITEM_MAX + 1] = {
+	[NBD_SOCK_ITEM]			= { .type = NLA_NESTED },
+};
+
+static const struct nla_policy sock_policy[NBD_SOCK_MAX + 1] = {
+	[NBD_SOCK_FD]			= { .type = NLA_U32 },
+};
+
+/*
+ * The text of an error outlives the handler: netlink copies it when the
+ * handler is done.  A few buffers in turn do: what two errors of one moment
+ * could spoil is the text of one of them, and it always ends.
+ */
+static void say(struct genl_info *info, const char *fmt, ...) __printf(2, 3);
+static void say(struct genl_info *info, const char *fmt, ...)
+{
+	static char texts[16][256];
+	static atomic_t turn = ATOMIC_INIT(0);
+	char *text = texts[(unsigned int)atomic_inc_return(&turn) % ARRAY_SIZE(texts)];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(texts[0]), fmt, args);
+	va_end(args);
+	if (info->extack)
+		info->extack->_msg = text;
+}
+
+static u64 get_u64(struct genl_info *info, int attr, u64 missing)
+{
+	return info->attrs[attr] ? nla_get_u64(info->attrs[attr]) : missing;
+}
+
+static u32 get_u32(struct genl_info *info, int attr, u32 missing)
+{
+	return info->attrs[attr] ? nla_get_u32(info->attrs[attr]) : missing;
+}
+
+static int get_string(struct genl_info *info, int attr, char **to)
+{
+	*to = NULL;
+	if (!info->attrs[attr])
+		return 0;
+	*to = nla_strdup(info->attrs[attr], GFP_KERNEL);
+	return *to ? 0 : -ENOMEM;
+}
+
+static int get_address(struct genl_info *info, struct nlattr *attr, struct sockaddr_storage *to)
+{
+	size_t len = nla_len(attr);
+
+	if (nla_type(attr) != NBDX_ADDRESS_ITEM || len < sizeof(sa_family_t) || len > sizeof(*to)) {
+		say(info, "malformed address");
+		return -EINVAL;
+	}
+	memset(to, 0, sizeof(*to));
+	nla_memcpy(to, attr, sizeof(*to));
+	if ((to->ss_family == AF_INET && len == sizeof(struct sockaddr_in)) ||
+	    (to->ss_family == AF_INET6 && len == sizeof(struct sockaddr_in6)))
+		return 0;
+	say(info, "address is neither IPv4 nor IPv6");
+	return -EAFNOSUPPORT;
+}
+
+static int get_addresses(struct genl_info *info, struct nbd_config *config)
+{
+	struct nlattr *list = info->attrs[NBDX_ATTR_ADDRESSES];
+	unsigned int n = 0;
+	struct nlattr *attr;
+	int rem, err;
+
+	nla_for_each_nested(attr, list, rem)
+		n++;
+	if (!n || n > NBDX_MAX_ADDRESSES) {
+		say(info, "%u addresses: must be 1 to %u", n, NBDX_MAX_ADDRESSES);
+		return -EINVAL;
+	}
+	config->addresses = kcalloc(n, sizeof(*config->addresses), GFP_KERNEL);
+	if (!config->addresses)
+		return -ENOMEM;
+	nla_for_each_nested(attr, list, rem) {
+		err = get_address(info, attr, &config->addresses[config->nr_addresses]);
+		if (err)
+			return err;
+		config->nr_addresses++;
+	}
+	return 0;
+}
+
+static int get_timeouts(struct genl_info *info, u64 *timeout, u64 *dead)
+{
+	if (*timeout > TIMEOUT_MAX || *dead > TIMEOUT_MAX) {
+		say(info, "timeout: must be at most %u s", TIMEOUT_MAX);
+		return -ERANGE;
+	}
+	/* 0 is mainline's "for ever", of which a silent link makes no sense */
+	if (!*timeout)
+		*timeout = TIMEOUT_DEFAULT;
+	return 0;
+}
+
+static int get_config(struct genl_info *info, struct nbd_config *config)
+{
+	u64 timeout = get_u64(info, NBD_ATTR_TIMEOUT, TIMEOUT_DEFAULT);
+	u64 dead = get_u64(info, NBD_ATTR_DEAD_CONN_TIMEOUT, 0);
+	u64 block = get_u64(info, NBD_ATTR_BLOCK_SIZE_BYTES, 0);
+	u64 client_flags = get_u64(info, NBD_ATTR_CLIENT_FLAGS, 0);
+	u32 connect = get_u32(info, NBDX_ATTR_CONNECT_TIMEOUT, CONNECT_TIMEOUT_DEFAULT);
+	int err;
+
+	if (!connect || connect > CONNECT_TIMEOUT_MAX) {
+		say(info, "connect timeout %u ms: must be 1 to %u", connect, CONNECT_TIMEOUT_MAX);
+		return -ERANGE;
+	}
+	if (client_flags & ~(u64)(NBD_CFLAG_DESTROY_ON_DISCONNECT |
+				  NBD_CFLAG_DISCONNECT_ON_CLOSE)) {
+		say(info, "client flags 0x%llx: unknown", client_flags);
+		return -EINVAL;
+	}
+	if (block && (block < 512 || block > PAGE_SIZE || block & (block - 1))) {
+		say(info, "block size %llu: must be a power of two from 512 to %lu", block,
+		    PAGE_SIZE);
+		return -EINVAL;
+	}
+	err = get_timeouts(info, &timeout, &dead);
+	if (!err)
+		err = get_string(info, NBDX_ATTR_EXPORT, &config->export);
+	if (!err)
+		err = get_string(info, NBD_ATTR_BACKEND_IDENTIFIER, &config->backend);
+	if (!err && info->attrs[NBDX_ATTR_ADDRESSES])
+		err = get_addresses(info, config);
+	if (err)
+		return err;
+
+	config->net = get_net(genl_info_net(info));
+	config->timeout = timeout;
+	config->dead_conn_timeout = dead;
+	config->block_size = block;
+	config->size = get_u64(info, NBD_ATTR_SIZE_BYTES, 0);
+	config->nr_links = get_u32(info, NBDX_ATTR_LINKS, 1);
+	config->connect_timeout = connect;
+	config->flags = get_u32(info, NBDX_ATTR_FLAGS, 0);
+	config->client_flags = client_flags;
+	config->pid = task_pid_nr(current);
+	if (!config->export) {
+		config->export = kstrdup("", GFP_KERNEL);
+		if (!config->export)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void put_sockets(struct socket **socks, unsigned int n)
+{
+	while (n--)
+		if (socks[n])
+			sockfd_put(socks[n]);
+}
+
+static int get_socket(struct genl_info *info, struct nlattr *item, struct socket **sock)
+{
+	struct nlattr *attrs[NBD_SOCK_MAX + 1];
+	int fd, err;
+
+	if (nla_type(item) != NBD_SOCK_ITEM) {
+		say(info, "malformed list of sockets");
+		return -EINVAL;
+	}
+	err = nla_parse_nested_deprecated(attrs, NBD_SOCK_MAX, item, sock_policy, info->extack);
+	if (err)
+		return err;
+	if (!attrs[NBD_SOCK_FD]) {
+		say(info, "socket without a file descriptor");
+		return -EINVAL;
+	}
+	fd = nla_get_u32(attrs[NBD_SOCK_FD]);
+	*sock = sockfd_lookup(fd, &err);
+	if (!*sock) {
+		say(info, "file descriptor %d is no socket", fd);
+		return err;
+	}
+	err = nbd_socket_check(*sock);
+	if (err) {
+		say(info, "socket %d is not a connected TCP or UNIX stream socket", fd);
+		fput((*sock)->file);
+		*sock = NULL;
+	}
+	return err;
+}
+
+static int get_sockets(struct genl_info *info, struct socket **socks, unsigned int *n)
+{
+	struct nlattr *list = info->attrs[NBD_ATTR_SOCKETS], *attr;
+	int rem, err;
+
+	*n = 0;
+	err = nla_validate_nested_deprecated(list, NBD_SOCK_ITEM_MAX, sock_item_policy,
+					     info->extack);
+	if (err)
+		return err;
+	nla_for_each_nested(attr, list, rem) {
+		if (*n == NBDX_MAX_LINKS) {
+			say(info, "too many sockets: at most %u", NBDX_MAX_LINKS);
+			err = -E2BIG;
+			goto err_sockets;
+		}
+		err = get_socket(info, attr, &socks[*n]);
+		if (err)
+			goto err_sockets;
+		(*n)++;
+	}
+	if (*n)
+		return 0;
+	say(info, "no socket given");
+	return -EINVAL;
+
+err_sockets:
+	put_sockets(socks, *n);
+	return err;
+}
+
+/* Reply to CONNECT: the index of the device */
+static int reply_index(struct genl_info *info, int index)
+{
+	struct sk_buff *msg = genlmsg_new(nla_total_size(sizeof(u32)), GFP_KERNEL);
+	void *head;
+
+	if (!msg)
+		return -ENOMEM;
+	head = genlmsg_put_reply(msg, info, &family, 0, NBD_CMD_CONNECT);
+	if (!head || nla_put_u32(msg, NBD_ATTR_INDEX, index)) {
+		nlmsg_free(msg);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(msg, head);
+	return genlmsg_reply(msg, info);
+}
+
+static int connect_device(struct genl_info *info, struct nbd_device *dev)
+{
+	struct nbd_export export = { .flags = get_u64(info, NBD_ATTR_SERVER_FLAGS, 0) };
+	bool sockets = info->attrs[NBD_ATTR_SOCKETS];
+	struct socket *socks[NBDX_MAX_LINKS] = { };
+	struct nbd_config config = { };
+	unsigned int n = 0;
+	char why[256];
+	int err;
+
+	err = get_config(info, &config);
+	if (!err && sockets)
+		err = get_sockets(info, socks, &n);
+	if (err) {
+		nbd_config_clear(&config);
+		return err;
+	}
+	if (sockets) {
+		config.nr_links = n;
+		export.size = config.size;
+	}
+
+	err = nbd_device_connect(dev, &config, sockets ? &export : NULL, sockets ? socks : NULL,
+				 why, sizeof(why));
+	put_sockets(socks, n);
+	if (err)
+		say(info, "%s: %s", dev->disk->disk_name, why);
+	return err;
+}
+
+static bool admin(struct sk_buff *skb, struct genl_info *info)
+{
+	if (netlink_capable(skb, CAP_SYS_ADMIN))
+		return true;
+	say(info, "only the administrator (CAP_SYS_ADMIN) may change devices");
+	return false;
+}
+
+static struct nbd_device *find_device(struct genl_info *info, bool create)
+{
+	u32 index = get_u32(info, NBD_ATTR_INDEX, U32_MAX);
+	struct nbd_device *dev;
+
+	/* Mainline takes -1 for "any" too */
+	if (create && index == U32_MAX)
+		dev = nbd_device_get_free();
+	else
+		dev = nbd_device_get(index > INT_MAX ? -1 : (int)index, create);
+	if (IS_ERR(dev))
+		say(info, "there is no device %d, nor can there be", (int)index);
+	return dev;
+}
+
+static int nbd_connect(struct sk_buff *skb, struct genl_info *info)
+{
+	struct nbd_device *dev;
+	int err;
+
+	if (!admin(skb, info))
+		return -EPERM;
+	if (!info->attrs[NBD_ATTR_SOCKETS] == !info->attrs[NBDX_ATTR_ADDRESSES]) {
+		say(info, "either sockets or addresses must be given");
+		return -EINVAL;
+	}
+	if (info->attrs[NBD_ATTR_SOCKETS] && !info->attrs[NBD_ATTR_SIZE_BYTES]) {
+		say(info, "sockets need the size of the export");
+		return -EINVAL;
+	}
+	dev = find_device(info, true);
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+	err = connect_device(info, dev);
+	if (!err)
+		err = reply_index(info, dev->index);
+	nbd_device_put(dev);
+	return err;
+}
+
+static int nbd_disconnect(struct sk_buff *skb, struct genl_info *info)
+{
+	bool force = info->attrs[NBDX_ATTR_FORCE];
+	struct nbd_device *dev;
+	int waited, err;
+
+	if (!admin(skb, info))
+		return -EPERM;
+	dev = find_device(info, false);
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+	for (waited = 0;; waited += BUSY_INTERVAL) {
+		err = nbd_device_disconnect(dev, force);
+		if (err != -EBUSY || waited >= BUSY_PATIENCE)
+			break;
+		if (msleep_interruptible(BUSY_INTERVAL))
+			break;
+	}
+	if (err == -EBUSY)
+		say(info, "%s is in use", dev->disk->disk_name);
+	if (err == -ENOTCONN)
+		err = 0;	/* as mainline: that is what was asked for */
+	nbd_device_put(dev);
+	return err;
+}
+
+/* Give new sockets to links that have lost theirs; say what became of each */
+static int hand_over(struct genl_info *info, struct nbd_device *dev)
+{
+	struct socket *socks[NBDX_MAX_LINKS] = { };
+	unsigned int n, i;
+	int err, ret = 0;
+
+	err = get_sockets(info, socks, &n);
+	if (err)
+		return err;
+	for (i = 0; i < n && ret >= 0; i++) {
+		ret = nbd_device_hand_over(dev, socks[i]);
+		if (ret < 0)
+			break;
+		socks[i] = NULL;
+		pr_info("%s: link %d has a new socket\n", dev->disk->disk_name, ret);
+	}
+	put_sockets(socks, n);
+	if (ret == -ENOSPC)
+		say(info, "%s: %u of %u sockets taken: no other link is without one",
+		    dev->disk->disk_name, i, n);
+	else if (ret == -EINVAL)
+		say(info, "%s makes its own connections", dev->disk->disk_name);
+	else if (ret == -ENOTCONN)
+		say(info, "%s is not connected", dev->disk->disk_name);
+	return min(ret, 0);
+}
+
+static int nbd_reconfigure(struct sk_buff *skb, struct genl_info *info)
+{
+	u64 timeout, dead;
+	struct nbd_device *dev;
+	int err = 0;
+
+	if (!admin(skb, info))
+		return -EPERM;
+	dev = find_device(info, false);
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+
+	mutex_lock(&dev->lock);
+	timeout = get_u64(info, NBD_ATTR_TIMEOUT, dev->config.timeout);
+	dead = get_u64(info, NBD_ATTR_DEAD_CONN_TIMEOUT, dev->config.dead_conn_timeout);
+	if (dev->state != NBDX_STATE_LIVE) {
+		say(info, "%s is not connected", dev->disk->disk_name);
+		err = -ENOTCONN;
+	} else if (info->attrs[NBD_ATTR_SIZE_BYTES] &&
+		   get_u64(info, NBD_ATTR_SIZE_BYTES, 0) != dev->export.size) {
+		say(info, "%s: the size of a connected device does not change",
+		    dev->disk->disk_name);
+		err = -EINVAL;
+	} else {
+		err = get_timeouts(info, &timeout, &dead);
+	}
+	if (!err) {
+		WRITE_ONCE(dev->config.timeout, timeout);
+		WRITE_ONCE(dev->config.dead_conn_timeout, dead);
+		if (info->attrs[NBD_ATTR_CLIENT_FLAGS])
+			WRITE_ONCE(dev->config.client_flags,
+				   get_u64(info, NBD_ATTR_CLIENT_FLAGS, 0) &
+				   (NBD_CFLAG_DESTROY_ON_DISCONNECT |
+				    NBD_CFLAG_DISCONNECT_ON_CLOSE));
+	}
+	mutex_unlock(&dev->lock);
+
+	if (!err && info->attrs[NBD_ATTR_SOCKETS])
+		err = hand_over(info, dev);
+	nbd_device_put(dev);
+	return err;
+}
+
+static int put_item(struct sk_buff *msg, struct nbd_device *dev)
+{
+	struct nlattr *item = nla_nest_start_noflag(msg, NBD_DEVICE_ITEM);
+	unsigned int state = READ_ONCE(dev->state);
+
+	if (!item || nla_put_u32(msg, NBD_DEVICE_INDEX, dev->index) ||
+	    nla_put_u8(msg, NBD_DEVICE_CONNECTED,
+		       state == NBDX_STATE_LIVE || state == NBDX_STATE_TEARDOWN))
+		return -EMSGSIZE;
+	nla_nest_end(msg, item);
+	return 0;
+}
+
+static int put_items(struct sk_buff *msg, struct genl_info *info)
+{
+	struct nbd_device *dev;
+	int index = 0, err = 0;
+
+	if (info->attrs[NBD_ATTR_INDEX]) {
+		dev = find_device(info, false);
+		if (IS_ERR(dev))
+			return PTR_ERR(dev);
+		err = put_item(msg, dev);
+		nbd_device_put(dev);
+		return err;
+	}
+	for (; !err && (dev = nbd_device_get_next(&index)); index++) {
+		err = put_item(msg, dev);
+		nbd_device_put(dev);
+	}
+	return err;
+}
+
+/* Mainline's STATUS: index and whether it is configured */
+static int nbd_status(struct sk_buff *skb, struct genl_info *info)
+{
+	struct sk_buff *msg = genlmsg_new(SZ_16K, GFP_KERNEL);
+	struct nlattr *list;
+	int err = -EMSGSIZE;
+	void *head;
+
+	if (!msg)
+		return -ENOMEM;
+	head = genlmsg_put_reply(msg, info, &family, 0, NBD_CMD_STATUS);
+	if (!head)
+		goto err_msg;
+	list = nla_nest_start_noflag(msg, NBD_ATTR_DEVICE_LIST);
+	if (!list)
+		goto err_msg;
+	err = put_items(msg, info);
+	if (err)
+		goto err_msg;
+	nla_nest_end(msg, list);
+	genlmsg_end(msg, head);
+	return genlmsg_reply(msg, info);
+
+err_msg:
+	nlmsg_free(msg);
+	return err;
+}
+
+static int nbd_get(struct sk_buff *skb, struct genl_info *info)
+{
+	struct nbd_device *dev;
+	struct sk_buff *msg;
+	void *head;
+	int err;
+
+	dev = find_device(info, false);
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+	msg = genlmsg_new(SZ_16K, GFP_KERNEL);
+	if (!msg) {
+		err = -ENOMEM;
+		goto err_dev;
+	}
+	head = genlmsg_put_reply(msg, info, &family, 0, NBDX_CMD_GET);
+	err = head ? nbd_status_fill(msg, dev) : -EMSGSIZE;
+	if (err)
+		goto err_msg;
+	genlmsg_end(msg, head);
+	nbd_device_put(dev);
+	return genlmsg_reply(msg, info);
+
+err_msg:
+	nlmsg_free(msg);
+err_dev:
+	nbd_device_put(dev);
+	return err;
+}
+
+static int nbd_dump(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	int index = cb->args[0], err = 0;
+	struct nbd_device *dev;
+	void *head;
+
+	for (; !err && (dev = nbd_device_get_next(&index)); index++) {
+		if (READ_ONCE(dev->state) == NBDX_STATE_FREE) {
+			nbd_device_put(dev);
+			continue;
+		}
+		head = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq, &family,
+				   NLM_F_MULTI, NBDX_CMD_GET);
+		err = head ? nbd_status_fill(skb, dev) : -EMSGSIZE;
+		nbd_device_put(dev);
+		if (err) {
+			if (head)
+				genlmsg_cancel(skb, head);
+			break;
+		}
+		genlmsg_end(skb, head);
+	}
+	cb->args[0] = index;
+	/* A device that does not fit behind others comes first next time */
+	return skb->len ? (int)skb->len : err;
+}
+
+static const struct genl_ops ops[] = {
+	{
+		.cmd		= NBD_CMD_CONNECT,
+		.validate	= GENL_DONT_VALIDATE_STRICT | GENL_DONT_VALIDATE_DUMP,
+		.doit		= nbd_connect,
+	},
+	{
+		.cmd		= NBD_CMD_DISCONNECT,
+		.validate	= GENL_DONT_VALIDATE_STRICT | GENL_DONT_VALIDATE_DUMP,
+		.doit		= nbd_disconnect,
+	},
+	{
+		.cmd		= NBD_CMD_RECONFIGURE,
+		.validate	= GENL_DONT_VALIDATE_STRICT | GENL_DONT_VALIDATE_DUMP,
+		.doit		= nbd_reconfigure,
+	},
+	{
+		.cmd		= NBD_CMD_STATUS,
+		.validate	= GENL_DONT_VALIDATE_STRICT | GENL_DONT_VALIDATE_DUMP,
+		.doit		= nbd_status,
+	},
+	{
+		.cmd		= NBDX_CMD_GET,
+		.doit		= nbd_get,
+		.dumpit		= nbd_dump,
+	},
+};
+
+static struct genl_family family __ro_after_init = {
+	.name		= NBD_GENL_FAMILY_NAME,
+	.version	= NBD_GENL_VERSION,
+	.maxattr	= NBDX_ATTR_MAX,
+	.policy		= policy,
+	.netnsok	= true,
+	.parallel_ops	= true,
+	.module		= THIS_MODULE,
+	.ops		= ops,
+	.n_ops		= ARRAY_SIZE(ops),
+	.resv_start_op	= NBD_CMD_STATUS + 1,
+	.mcgrps		= groups,
+	.n_mcgrps	= ARRAY_SIZE(groups),
+};
+
+/**
+ * nbd_netlink_prepare_notice() - a LINK_DEAD message, made while there is memory
+ * @dev: the device
+ * @gfp: how to allocate
+ *
+ * Return: the message, or NULL.
+ */
+struct sk_buff *nbd_netlink_prepare_notice(struct nbd_device *dev, gfp_t gfp)
+{
+	struct sk_buff *msg = genlmsg_new(nla_total_size(sizeof(u32)), gfp);
+	void *head;
+
+	if (!msg)
+		return NULL;
+	head = genlmsg_put(msg, 0, 0, &family, 0, NBD_CMD_LINK_DEAD);
+	if (!head || nla_put_u32(msg, NBD_ATTR_INDEX, dev->index)) {
+		nlmsg_free(msg);
+		return NULL;
+	}
+	genlmsg_end(msg, head);
+	return msg;
+}
+
+/**
+ * nbd_netlink_notify() - tell whoever listens that a link is lost
+ * @dev: the device
+ * @notice: from nbd_netlink_prepare_notice(), used up; may be NULL
+ *
+ * Best effort: recovery depends on nobody who listens.
+ */
+void nbd_netlink_notify(struct nbd_device *dev, struct sk_buff *notice)
+{
+	if (notice)
+		genlmsg_multicast_netns(&family, dev->config.net, notice, 0, NBD_GROUP_EVENTS,
+					GFP_NOWAIT);
+}
+
+/**
+ * nbd_netlink_register() - show the family
+ *
+ * Return: 0 or -errno.
+ */
+int nbd_netlink_register(void)
+{
+	return genl_register_family(&family);
+}
+
+/**
+ * nbd_netlink_unregister() - take it away; no handler runs afterwards
+ */
+void nbd_netlink_unregister(void)
+{
+	genl_unregister_family(&family);
+}

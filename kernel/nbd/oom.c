@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * While swap-outs are on their way memory is on its way: tell the OOM killer
+ * to wait, for as long as our patience lasts.  Without this a server that is
+ * away for a few seconds costs processes though nothing is lost.
+ */
+#include <linux/atomic.h>
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/notifier.h>
+#include <linux/oom.h>
+#include <linux/sched.h>
+
+#include "nbd.h"
+
+static unsigned int oom_patience = 120;
+module_param(oom_patience, uint, 0644);
+MODULE_PARM_DESC(oom_patience, "seconds without a finished write after which the OOM killer is no longer held back (default 120; 0: never hold it back)");
+
+/* How long one call waits for a write to finish */
+#define OOM_PAUSE	(HZ / 10)
+
+static atomic_t writes = ATOMIC_INIT(0);	/* of all devices, not finished */
+static unsigned long progress;			/* jiffies of the last that finished */
+
+/**
+ * nbd_oom_write_started() - a write is the driver's now
+ *
+ * Context: any.
+ */
+void nbd_oom_write_started(void)
+{
+	if (atomic_inc_return(&writes) == 1)
+		WRITE_ONCE(progress, jiffies);
+}
+
+/**
+ * nbd_oom_write_done() - a write has finished, well or not
+ *
+ * Context: any.
+ */
+void nbd_oom_write_done(void)
+{
+	atomic_dec(&writes);
+	WRITE_ONCE(progress, jiffies);
+}
+
+static int oom_notify(struct notifier_block *nb, unsigned long event, void *data)
+{
+	unsigned long *freed = data;
+	unsigned long until = READ_ONCE(progress) + READ_ONCE(oom_patience) * HZ;
+
+	if (!atomic_read(&writes) || time_after(jiffies, until))
+		return NOTIFY_OK;
+	schedule_timeout_uninterruptible(OOM_PAUSE);
+	/* Not zero is all that counts: the allocator tries again */
+	*freed += 1;
+	return NOTIFY_OK;
+}
+
+static struct notifier_block oom_nb = {
+	.notifier_call = oom_notify,
+};
+
+/**
+ * nbd_oom_register() - begin to hold the OOM killer back
+ *
+ * Return: 0 or -errno.
+ */
+int nbd_oom_register(void)
+{
+	return register_oom_notifier(&oom_nb);
+}
+
+/**
+ * nbd_oom_unregister() - the opposite
+ */
+void nbd_oom_unregister(void)
+{
+	unregister_oom_notifier(&oom_nb);
+}

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A link's socket: made, connected, bounded and entitled by the kernel, with
+ * no file descriptor that anybody could hold a lock through.  Sockets handed
+ * over from userspace are driven too, through the same callbacks.
+ */
+#include <linux/in6.h>
+#include <linux/kthread.h>
+#include <linux/sched/mm.h>
+#include <net/tcp.h>
+
+#include "compat.h"
+#include "nbd.h"
+
+/*
+ * Socket buffers, bytes of truesize, locked so that they are a bound and not a
+ * start.  Bandwidth times round-trip time at 1 Gb/s and 2 ms is 250 KB, about
+ * what fits once TCP has set half of the receive buffer aside.
+ */
+#define SOCKET_SNDBUF		SZ_512K
+#define SOCKET_RCVBUF		SZ_512K
+/* One segment beyond the send buffer, in pages of the accounting */
+#define SOCKET_SLACK		SZ_128K
+
+/* Probes of an idle connection, s and count: a dead peer is found in 25 s */
+#define KEEPALIVE_IDLE		10
+#define KEEPALIVE_INTERVAL	5
+#define KEEPALIVE_COUNT		3
+
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+/*
+ * Our sockets are used beneath the page allocator, a user's are used above it:
+ * in one class lockdep would take the two for one lock and see deadlocks.
+ */
+static struct lock_class_key slock_key[2], sk_lock_key[2];
+
+static void set_lock_class(struct sock *sk)
+{
+	if (WARN_ON_ONCE(!sock_allow_reclassification(sk)))
+		return;
+	if (sk->sk_family == AF_INET6)
+		sock_lock_init_class_and_name(sk, "slock-AF_INET6-NBD", &slock_key[1],
+					      "sk_lock-AF_INET6-NBD", &sk_lock_key[1]);
+	else
+		sock_lock_init_class_and_name(sk, "slock-AF_INET-NBD", &slock_key[0],
+					      "sk_lock-AF_INET-NBD", &sk_lock_key[0]);
+}
+#else
+static void set_lock_class(struct sock *sk)
+{
+}
+#endif
+
+static void data_ready(struct sock *sk)
+{
+	struct nbd_link *link;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	link = sk->sk_user_data;
+	if (link) {
+		if (link->adopted)
+			link->saved.data_ready(sk);
+		if (link->rx.live && !link->adopted)
+			nbd_recv_tcp(link);
+		else
+			nbd_link_wake(link, NBD_EVENT_SOCKET);
+	}
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+static void write_space(struct sock *sk)
+{
+	struct nbd_link *link;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	link = sk->sk_user_data;
+	if (link && link->adopted) {
+		link->saved.write_space(sk);
+		nbd_link_wake(link, NBD_EVENT_SOCKET);
+	} else if (link && sk_stream_is_writeable(sk)) {
+		clear_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
+		nbd_link_wake(link, NBD_EVENT_SOCKET);
+	}
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+static void state_change(struct sock *sk)
+{
+	struct nbd_link *link;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	link = sk->sk_user_data;
+	if (link) {
+		if (link->adopted)
+			link->saved.state_change(sk);
+		if (link->rx.live && !link->adopted && sk->sk_state != TCP_ESTABLISHED)
+			nbd_link_fault(link, sk->sk_err ? -sk->sk_err : -ECONNRESET);
+		nbd_link_wake(link, NBD_EVENT_SOCKET);
+	}
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+static void error_report(struct sock *sk)
+{
+	struct nbd_link *link;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	link = sk->sk_user_data;
+	if (link) {
+		if (link->adopted)
+			link->saved.error_report(sk);
+		if (link->rx.live && sk->sk_err)
+			nbd_link_fault(link, -sk->sk_err);
+		nbd_link_wake(link, NBD_EVENT_SOCKET);
+	}
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+static int attach(struct nbd_link *link, struct socket *sock)
+{
+	struct sock *sk = sock->sk;
+	int err = 0;
+
+	write_lock_bh(&sk->sk_callback_lock);
+	if (sk->sk_user_data) {
+		err = -EBUSY;	/* somebody else's, in the kernel */
+	} else {
+		link->saved.data_ready = sk->sk_data_ready;
+		link->saved.write_space = sk->sk_write_space;
+		link->saved.state_change = sk->sk_state_change;
+		link->saved.error_report = sk->sk_error_report;
+		sk->sk_user_data = link;
+		sk->sk_data_ready = data_ready;
+		sk->sk_write_space = write_space;
+		sk->sk_state_change = state_change;
+		sk->sk_error_report = error_report;
+		link->sock = sock;
+	}
+	write_unlock_bh(&sk->sk_callback_lock);
+	return err;
+}
+
+/* Afterwards no callback runs for the link, nor will one */
+static void detach(struct nbd_link *link)
+{
+	struct sock *sk = link->sock->sk;
+
+	lock_sock(sk);
+	write_lock_bh(&sk->sk_callback_lock);
+	sk->sk_user_data = NULL;
+	sk->sk_data_ready = link->saved.data_ready;
+	sk->sk_write_space = link->saved.write_space;
+	sk->sk_state_change = link->saved.state_change;
+	sk->sk_error_report = link->saved.error_report;
+	link->rx.live = false;
+	write_unlock_bh(&sk->sk_callback_lock);
+	release_sock(sk);
+}
+
+/*
+ * sk_set_memalloc() and its opposite without the static key: the device holds
+ * the key for as long as it is configured, since switching it takes the CPU
+ * hotplug lock, under which others may wait for memory, that is for us.
+ */
+static void set_memalloc(struct sock *sk, gfp_t allocation)
+{
+	sock_set_flag(sk, SOCK_MEMALLOC);
+	sk->sk_allocation = allocation | __GFP_MEMALLOC;
+}
+
+static void clear_memalloc(struct sock *sk)
+{
+	lock_sock(sk);
+	sock_reset_flag(sk, SOCK_MEMALLOC);
+	sk->sk_allocation &= ~__GFP_MEMALLOC;
+	release_sock(sk);
+}
+
+static void set_options(struct nbd_link *link, struct sock *sk)
+{
+	/* Never a task's: we must not depend on who runs us */
+	sk->sk_use_task_frag = false;
+	set_memalloc(sk, GFP_ATOMIC);
+
+	lock_sock(sk);
+	sk->sk_userlocks |= SOCK_SNDBUF_LOCK | SOCK_RCVBUF_LOCK;
+	WRITE_ONCE(sk->sk_sndbuf, SOCKET_SNDBUF);
+	WRITE_ONCE(sk->sk_rcvbuf, SOCKET_RCVBUF);
+	release_sock(sk);
+
+	tcp_sock_set_nodelay(sk);
+	sock_set_keepalive(sk);
+	tcp_sock_set_keepidle(sk, KEEPALIVE_IDLE);
+	tcp_sock_set_keepintvl(sk, KEEPALIVE_INTERVAL);
+	tcp_sock_set_keepcnt(sk, KEEPALIVE_COUNT);
+	/* Keeps the retransmission timer from backing off beyond it, too */
+	tcp_sock_set_user_timeout(sk, link->dev->config.timeout * MSEC_PER_SEC);
+}
+
+/**
+ * nbd_socket_open() - make a socket and begin to connect it
+ * @link: the link, without a socket
+ * @address: IPv4 or IPv6
+ *
+ * Context: the link's thread: a kernel thread's socket is in no memory cgroup.
+ * Return: 0, then wait for TCP_ESTABLISHED; else -errno and no socket.
+ */
+int nbd_socket_open(struct nbd_link *link, const struct sockaddr_storage *address)
+{
+	struct sockaddr_storage to = *address;
+	struct socket *sock;
+	int err;
+
+	err = sock_create_kern(link->dev->config.net, to.ss_family, SOCK_STREAM, IPPROTO_TCP,
+			       &sock);
+	if (err)
+		return err;
+	set_lock_class(sock->sk);
+	set_options(link, sock->sk);
+	err = attach(link, sock);
+	if (err) {
+		sock_release(sock);
+		return err;
+	}
+	err = kernel_connect(sock, (struct sockaddr *)&to,
+			     to.ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
+							sizeof(struct sockaddr_in),
+			     O_NONBLOCK);
+	if (err && err != -EINPROGRESS) {
+		nbd_socket_close(link, false);
+		return err;
+	}
+	return 0;
+}
+
+/**
+ * nbd_socket_check() - can a socket from userspace carry a link?
+ * @sock: the socket
+ *
+ * Return: 0 or -errno.
+ */
+int nbd_socket_check(struct socket *sock)
+{
+	struct sock *sk = sock->sk;
+
+	if (sock->type != SOCK_STREAM)
+		return -EPROTOTYPE;
+	switch (sk->sk_family) {
+	case AF_INET:
+	case AF_INET6:
+		if (sk->sk_protocol != IPPROTO_TCP)
+			return -EPROTONOSUPPORT;
+		break;
+	case AF_UNIX:
+		break;
+	default:
+		return -EAFNOSUPPORT;
+	}
+	/* AF_UNIX shares the value */
+	if (READ_ONCE(sk->sk_state) != TCP_ESTABLISHED)
+		return -ENOTCONN;
+	return 0;
+}
+
+/**
+ * nbd_socket_adopt() - drive a socket from userspace
+ * @link: the link, without a socket
+ * @sock: the socket, its file's reference passes to the link on success
+ *
+ * Return: 0 or -errno.
+ */
+int nbd_socket_adopt(struct nbd_link *link, struct socket *sock)
+{
+	int err = attach(link, sock);
+
+	if (err)
+		return err;
+	set_memalloc(sock->sk, GFP_NOIO);
+	sock->sk->sk_use_task_frag = false;
+	return 0;
+}
+
+/**
+ * nbd_socket_charge() - take the socket's share of TCP's memory in advance
+ * @link: the link, connected
+ *
+ * What other sockets hold can then never keep this one from sending or
+ * receiving, since net.ipv4.tcp_mem is only looked at when a socket wants more
+ * than it has.  It is accounting, not memory, given back with the socket.
+ * Asking for no less than the send buffer cannot fail, by the rule that a
+ * socket with nothing queued must be able to send.
+ *
+ * Return: 0 or -ENOBUFS.
+ */
+int nbd_socket_charge(struct nbd_link *link)
+{
+	struct sock *sk = link->sock->sk;
+	int bytes = SOCKET_SNDBUF + SOCKET_RCVBUF + SOCKET_SLACK;
+	int err = 0;
+
+	lock_sock(sk);
+	if (__sk_mem_schedule(sk, bytes, SK_MEM_SEND))
+		WRITE_ONCE(sk->sk_reserved_mem, sk->sk_reserved_mem + bytes);
+	else
+		err = -ENOBUFS;
+	release_sock(sk);
+	return err;
+}
+
+/**
+ * nbd_socket_wait() - sleep until something happens to the socket
+ * @link: the link
+ * @deadline: jiffies
+ *
+ * Context: the link's thread.
+ * Return: 0, -ETIMEDOUT at the deadline, -EINTR when the thread is to stop.
+ */
+int nbd_socket_wait(struct nbd_link *link, unsigned long deadline)
+{
+	long left = deadline - jiffies;
+
+	if (kthread_should_stop())
+		return -EINTR;
+	if (left <= 0)
+		return -ETIMEDOUT;
+	wait_event_idle_timeout(link->wait,
+				test_and_clear_bit(NBD_EVENT_SOCKET, &link->events) ||
+				kthread_should_stop(), left);
+	return kthread_should_stop() ? -EINTR : 0;
+}
+
+/**
+ * nbd_socket_go_live() - from now on replies are read as they arrive
+ * @link: the link, past its handshake
+ */
+void nbd_socket_go_live(struct nbd_link *link)
+{
+	struct sock *sk = link->sock->sk;
+
+	link->progress = jiffies;
+	lock_sock(sk);
+	nbd_recv_start(link);
+	link->rx.live = true;
+	/* What came before the callbacks knew of it */
+	if (link->adopted)
+		nbd_link_wake(link, NBD_EVENT_SOCKET);
+	else
+		nbd_recv_tcp(link);
+	if (sk->sk_state != TCP_ESTABLISHED)
+		nbd_link_fault(link, sk->sk_err ? -sk->sk_err : -ECONNRESET);
+	release_sock(sk);
+}
+
+/**
+ * nbd_socket_close() - part with the socket
+ * @link: the link; may be without a socket
+ * @graceful: let TCP deliver what was sent; else the connection is reset, so
+ *	      that nothing sent on it can arrive after this
+ *
+ * Afterwards nothing writes to the pages of the link's requests.
+ */
+void nbd_socket_close(struct nbd_link *link, bool graceful)
+{
+	struct socket *sock = link->sock;
+
+	if (!sock)
+		return;
+	detach(link);
+	link->sock = NULL;
+
+	if (link->adopted) {
+		clear_memalloc(sock->sk);
+		kernel_sock_shutdown(sock, SHUT_RDWR);
+		sockfd_put(sock);
+		return;
+	}
+	if (graceful)
+		kernel_sock_shutdown(sock, SHUT_RDWR);
+	else
+		tcp_abort(sock->sk, ECONNABORTED);
+	clear_memalloc(sock->sk);
+	sock_release(sock);
+}

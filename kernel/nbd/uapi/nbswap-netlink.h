@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * nbswap's extension of the nbd generic-netlink family.
+ *
+ * The family "nbd" (version 1, multicast group "nbd_mc_group") keeps every
+ * command and attribute of <linux/nbd-netlink.h> with its number and meaning.
+ * What stands here comes on top: attributes from 128, commands from 64.  A
+ * program tells the two drivers apart by CTRL_ATTR_MAXATTR of the family:
+ * below NBDX_ATTR_FIRST it is the mainline driver.
+ *
+ * NBD_CMD_CONNECT with NBDX_ATTR_ADDRESSES makes a device whose connections
+ * the kernel makes, negotiates and, when they break, makes again.  With
+ * NBD_ATTR_SOCKETS it is the mainline command, for sockets made and
+ * negotiated by the caller.  The reply to CONNECT carries NBD_ATTR_INDEX and
+ * is sent when the device is live; an error carries an extended-ack text.
+ *
+ * Attributes of CONNECT beside the mainline ones:
+ *   NBDX_ATTR_ADDRESSES        nest of 1..NBDX_MAX_ADDRESSES NBDX_ADDRESS_ITEM
+ *   NBDX_ATTR_EXPORT           string, at most 4096 bytes, default ""
+ *   NBDX_ATTR_LINKS            u32, 1..NBDX_MAX_LINKS, default 1
+ *   NBDX_ATTR_CONNECT_TIMEOUT  u32, ms, one attempt at one address, default 10000
+ *   NBDX_ATTR_FLAGS            u32, NBDX_FLAG_*
+ *   NBD_ATTR_BLOCK_SIZE_BYTES  u64, logical block size, default: the server's
+ *                              minimum, at least 512
+ *   NBD_ATTR_SIZE_BYTES        u64, use only this much of the export
+ *   NBD_ATTR_TIMEOUT           u64, seconds; a link whose requests see no
+ *                              answer for so long is dropped and made again;
+ *                              default 30
+ *   NBD_ATTR_DEAD_CONN_TIMEOUT u64, seconds; with no link for so long requests
+ *                              fail; default 0: they wait for ever
+ * Attributes of DISCONNECT beside the mainline ones:
+ *   NBDX_ATTR_FORCE            flag: although the device is open
+ *
+ * NBDX_CMD_GET answers with one NBDX_ATTR_DEVICE nest; as a dump, with one
+ * message a device.  A message without NBD_ATTR_INDEX dumps all devices that
+ * are in use.
+ */
+#ifndef _UAPI_NBSWAP_NETLINK_H
+#define _UAPI_NBSWAP_NETLINK_H
+
+#define NBDX_MAX_LINKS		16
+#define NBDX_MAX_ADDRESSES	16
+
+enum {
+	NBDX_CMD_FIRST = 64,
+	NBDX_CMD_GET = 64,		/* do and dump */
+	__NBDX_CMD_MAX,
+};
+
+#define NBDX_CMD_MAX	(__NBDX_CMD_MAX - 1)
+
+enum {
+	NBDX_ATTR_FIRST = 128,
+	NBDX_ATTR_ADDRESSES = 128,	/* nest of NBDX_ADDRESS_ITEM */
+	NBDX_ATTR_EXPORT,		/* string */
+	NBDX_ATTR_LINKS,		/* u32 */
+	NBDX_ATTR_CONNECT_TIMEOUT,	/* u32, ms */
+	NBDX_ATTR_FLAGS,		/* u32, NBDX_FLAG_* */
+	NBDX_ATTR_FORCE,		/* flag */
+	NBDX_ATTR_DEVICE,		/* nest of NBDX_DEVICE_* */
+	__NBDX_ATTR_MAX,
+};
+
+#define NBDX_ATTR_MAX	(__NBDX_ATTR_MAX - 1)
+
+/* In NBDX_ATTR_ADDRESSES */
+enum {
+	NBDX_ADDRESS_UNSPEC,
+	NBDX_ADDRESS_ITEM,		/* struct sockaddr_in or sockaddr_in6 */
+	__NBDX_ADDRESS_MAX,
+};
+
+#define NBDX_ADDRESS_MAX	(__NBDX_ADDRESS_MAX - 1)
+
+/* NBDX_ATTR_FLAGS */
+#define NBDX_FLAG_READ_ONLY	(1 << 0)	/* even if the export is writable */
+#define NBDX_FLAG_SWAP		(1 << 1)	/* meant for swap: check and warn */
+#define NBDX_FLAG_NO_GO		(1 << 2)	/* negotiate by EXPORT_NAME alone */
+#define NBDX_FLAG_ALL		(NBDX_FLAG_READ_ONLY | NBDX_FLAG_SWAP | NBDX_FLAG_NO_GO)
+
+/* NBDX_DEVICE_STATE */
+enum {
+	NBDX_STATE_FREE,		/* not configured */
+	NBDX_STATE_SETUP,		/* first connection being made */
+	NBDX_STATE_LIVE,		/* usable: requests wait while links are down */
+	NBDX_STATE_TEARDOWN,		/* being disconnected */
+};
+
+/* In NBDX_ATTR_DEVICE */
+enum {
+	NBDX_DEVICE_UNSPEC,
+	NBDX_DEVICE_INDEX,		/* u32 */
+	NBDX_DEVICE_NAME,		/* string, as in /sys/block */
+	NBDX_DEVICE_STATE,		/* u32, NBDX_STATE_* */
+	NBDX_DEVICE_EXPORT,		/* string */
+	NBDX_DEVICE_SIZE,		/* u64, bytes */
+	NBDX_DEVICE_BLOCK_SIZE,		/* u32, logical, bytes */
+	NBDX_DEVICE_OPT_BLOCK_SIZE,	/* u32, preferred by the server, bytes */
+	NBDX_DEVICE_MAX_PAYLOAD,	/* u32, largest request, bytes */
+	NBDX_DEVICE_SERVER_FLAGS,	/* u32, transmission flags */
+	NBDX_DEVICE_FLAGS,		/* u32, NBDX_FLAG_* */
+	NBDX_DEVICE_MANAGED,		/* u8, 1: the kernel makes the connections, 0: sockets were handed over */
+	NBDX_DEVICE_OPENERS,		/* u32 */
+	NBDX_DEVICE_PID,		/* u32, who configured it */
+	NBDX_DEVICE_QUEUED,		/* u32, requests that wait for a link */
+	NBDX_DEVICE_INFLIGHT,		/* u32, requests sent and not answered */
+	NBDX_DEVICE_TIMEOUT,		/* u64, seconds */
+	NBDX_DEVICE_DEAD_CONN_TIMEOUT,	/* u64, seconds */
+	NBDX_DEVICE_COUNTERS,		/* nest of NBDX_COUNTER_* */
+	NBDX_DEVICE_LINK,		/* nest of NBDX_LINK_*, once a link */
+	NBDX_DEVICE_PAD,
+	NBDX_DEVICE_SWAP_SAFE,		/* u8, 1: built to carry swap; 0: NBDX_DEVICE_WHY says why not */
+	NBDX_DEVICE_WHY,		/* string */
+	NBDX_DEVICE_BACKEND,		/* string, NBD_ATTR_BACKEND_IDENTIFIER if given */
+	__NBDX_DEVICE_MAX,
+};
+
+#define NBDX_DEVICE_MAX	(__NBDX_DEVICE_MAX - 1)
+
+/* NBDX_LINK_STATE of a link: NBDX_LS_* */
+enum {
+	NBDX_LS_DOWN,			/* no socket: a handed-over one has broken */
+	NBDX_LS_CONNECTING,		/* TCP connection being made */
+	NBDX_LS_NEGOTIATING,		/* NBD handshake */
+	NBDX_LS_READY,
+	NBDX_LS_LOST,			/* broken; waits before the next attempt */
+	NBDX_LS_STOPPED,		/* by the administrator */
+};
+
+/* In NBDX_DEVICE_LINK */
+enum {
+	NBDX_LINK_UNSPEC,
+	NBDX_LINK_INDEX,		/* u32 */
+	NBDX_LINK_STATE,		/* u32, NBDX_LS_* */
+	NBDX_LINK_PEER,			/* struct sockaddr_in or sockaddr_in6, last tried */
+	NBDX_LINK_STATE_MS,		/* u64, ms in this state */
+	NBDX_LINK_INFLIGHT,		/* u32 */
+	NBDX_LINK_ERROR,		/* string: why the last attempt or connection ended */
+	NBDX_LINK_COUNTERS,		/* nest of NBDX_COUNTER_* */
+	NBDX_LINK_PAD,
+	__NBDX_LINK_MAX,
+};
+
+#define NBDX_LINK_MAX	(__NBDX_LINK_MAX - 1)
+
+/* In NBDX_DEVICE_COUNTERS and NBDX_LINK_COUNTERS: all u64, since configuration */
+enum {
+	NBDX_COUNTER_UNSPEC,
+	NBDX_COUNTER_READS,		/* requests answered */
+	NBDX_COUNTER_WRITES,
+	NBDX_COUNTER_FLUSHES,
+	NBDX_COUNTER_TRIMS,
+	NBDX_COUNTER_ZEROES,
+	NBDX_COUNTER_READ_BYTES,
+	NBDX_COUNTER_WRITE_BYTES,
+	NBDX_COUNTER_ERRORS,		/* requests the server refused */
+	NBDX_COUNTER_CONNECTS,		/* connections that became ready */
+	NBDX_COUNTER_LOSSES,		/* connections lost */
+	NBDX_COUNTER_REPLAYS,		/* requests sent again */
+	NBDX_COUNTER_PROTOCOL_ERRORS,	/* what the server must not have sent */
+	NBDX_COUNTER_TIMEOUTS,		/* links dropped for silence */
+	NBDX_COUNTER_PAD,
+	__NBDX_COUNTER_MAX,
+};
+
+#define NBDX_COUNTER_MAX	(__NBDX_COUNTER_MAX - 1)
+
+#endif /* _UAPI_NBSWAP_NETLINK_H */
