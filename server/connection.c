@@ -156,9 +156,9 @@ static void conn_open(struct srv_conn *c)
 	else if (srv_server_may_log(c->srv))
 		nbd_warn("client %s refused: %s", c->peer, why);
 	srv_session_opened(&c->session, result, &info, why);
-	if (result != SRV_OPEN_OK)
+	if (result != SRV_OPEN_OK) {
 		close_export(c);
-	if (c->session.in_transmission) {
+	} else if (c->session.in_transmission) {
 		c->deadline = 0;
 		nbd_info("client %s uses export '%s', %llu bytes%s", c->peer, c->export->name,
 			 (unsigned long long)info.size, c->export->readonly ? ", read-only" : "");
