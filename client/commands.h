@@ -29,6 +29,9 @@ void client_connect_report(FILE *out, const char *name, const char *peer, const 
 /* Warn if a swap device is fed by this very machine */
 void client_connect_warn_local(const struct client_args *args, const struct sockaddr *peer);
 
+/* What parsing has collected */
+void client_print_warnings(struct client_args *args);
+
 /* All addresses the arguments name: of hosts or of a Unix socket */
 int client_connect_addresses(const struct client_args *args, struct client_addresses *addresses,
 			     struct client_error *err);

@@ -30,6 +30,15 @@ void client_connect_warn_local(const struct client_args *args, const struct sock
 		client_warn("the server is on this machine: swap on it can deadlock, as the server needs memory to free memory");
 }
 
+void client_print_warnings(struct client_args *args)
+{
+	unsigned int i;
+
+	for (i = 0; i < args->nwarnings; i++)
+		client_warn("%s", args->warnings[i]);
+	args->nwarnings = 0;
+}
+
 int client_connect_addresses(const struct client_args *args, struct client_addresses *addresses,
 			     struct client_error *err)
 {
@@ -62,12 +71,11 @@ static int on_index(struct nlmsghdr *hdr, void *arg)
 	return client_netlink_parse_index(hdr, arg);
 }
 
-static int call_connect(struct client_genl *genl, const struct client_connect *connect,
-			int *index, struct client_error *err)
+static int call_connect(struct client_genl *genl, const struct client_args *args,
+			const struct client_connect *connect, int *index, struct client_error *err)
 {
 	struct client_answer answer;
 	char name[CLIENT_DEVICE_NAME];
-	bool exists;
 
 	*index = connect->index;
 	if (client_genl_call(genl, client_netlink_connect(genl->family, connect), on_index, index,
@@ -75,8 +83,9 @@ static int call_connect(struct client_genl *genl, const struct client_connect *c
 		return -1;
 	if (!answer.error)
 		return 0;
-	client_device_name(CLIENT_SYSFS, connect->index, name, &exists);
-	return client_genl_explain(CLIENT_OP_CONNECT, name, &answer, err);
+	return client_genl_explain(CLIENT_OP_CONNECT,
+				   client_device_called(CLIENT_SYSFS, args->device, name),
+				   &answer, err);
 }
 
 static uint32_t driver_flags(const struct client_args *args)
@@ -125,7 +134,7 @@ static int connect_managed(struct client_genl *genl, const struct client_args *a
 
 	for (i = 0; i < addresses->n; i++)
 		client_connect_warn_local(args, &addresses->address[i].sa);
-	if (call_connect(genl, &connect, &index, err))
+	if (call_connect(genl, args, &connect, &index, err))
 		return -1;
 	ret = wait_for_node(index, err);
 	if (ret || client_status_get(genl, index, &status, err))
@@ -158,7 +167,7 @@ static int connect_handed_over(struct client_genl *genl, const struct client_arg
 	connect.size = handover.size;
 	connect.block_size = handover.block_size;
 	connect.server_flags = handover.flags;
-	ret = call_connect(genl, &connect, &index, err);
+	ret = call_connect(genl, args, &connect, &index, err);
 	if (!ret)
 		ret = wait_for_node(index, err);
 	if (!ret)
@@ -168,6 +177,14 @@ static int connect_handed_over(struct client_genl *genl, const struct client_arg
 				      args->export ? args->export : "", handover.size, handover.n);
 	client_handover_close(&handover);
 	return ret;
+}
+
+static void warn_handed_over(const struct client_genl *genl)
+{
+	if (genl->extended)
+		client_warn("the driver cannot remake a connection over a Unix socket or without negotiation: recovery and swap safety are not provided");
+	else
+		client_warn("this is the mainline nbd driver: recovery and swap safety are not provided");
 }
 
 static int connect_by_netlink(const struct client_args *args,
@@ -181,11 +198,9 @@ static int connect_by_netlink(const struct client_args *args,
 	if (genl.extended && !args->unix_path && !args->preinit) {
 		ret = connect_managed(&genl, args, addresses, err);
 	} else {
-		if (genl.extended)
-			client_warn("the driver cannot remake a connection over a Unix socket or without negotiation: recovery and swap safety are not provided");
-		else
-			client_warn("this is the mainline nbd driver: recovery and swap safety are not provided");
 		ret = connect_handed_over(&genl, args, addresses, err);
+		if (!ret)
+			warn_handed_over(&genl);
 	}
 	client_genl_close(&genl);
 	return ret;
@@ -197,17 +212,21 @@ int client_connect(struct client_args *args, char *argv0, struct client_error *e
 	struct client_handover handover;
 	int ret;
 
-	if (args->command == CLIENT_CONNECT_TAB && client_nbdtab_load(args, err))
-		return -1;
+	if (args->command == CLIENT_CONNECT_TAB) {
+		ret = client_nbdtab_load(args, err);
+		client_print_warnings(args);
+		if (ret)
+			return -1;
+	}
 	if (client_connect_addresses(args, &addresses, err))
 		return -1;
 	if (!args->no_netlink)
 		return connect_by_netlink(args, &addresses, err);
 
-	client_warn("with -nonetlink the driver does not remake connections: recovery and swap safety are not provided");
 	if (client_handover_open(args, &addresses, &handover, err))
 		return -1;
 	client_connect_warn_local(args, &handover.peer.sa);
+	client_warn("with -nonetlink the driver does not remake connections: recovery and swap safety are not provided");
 	ret = client_ioctl_connect(args, &handover, argv0, err);
 	client_handover_close(&handover);
 	return ret;

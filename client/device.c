@@ -68,6 +68,18 @@ const char *client_device_name(const char *sysfs, int index, char name[CLIENT_DE
 	return name;
 }
 
+const char *client_device_called(const char *sysfs, const char *given,
+				 char name[CLIENT_DEVICE_NAME])
+{
+	bool exists;
+
+	client_device_name(sysfs, client_device_index_of_partition(given), name, &exists);
+	if (!exists)
+		snprintf(name, CLIENT_DEVICE_NAME, "%s",
+			 strncmp(given, CLIENT_DEV "/", 5) ? given : given + 5);
+	return name;
+}
+
 int client_device_attr(const char *sysfs, const char *name, const char *attr, char *buf, int size)
 {
 	char path[512];

@@ -24,6 +24,10 @@ int client_device_index_of_partition(const char *name);
 const char *client_device_name(const char *sysfs, int index, char name[CLIENT_DEVICE_NAME],
 			       bool *exists);
 
+/* The device as messages name it: as in sysfs, or as given if it is not there */
+const char *client_device_called(const char *sysfs, const char *given,
+				 char name[CLIENT_DEVICE_NAME]);
+
 /* Text of a sysfs attribute of the device, without newline; -1 and errno if there is none */
 int client_device_attr(const char *sysfs, const char *name, const char *attr, char *buf,
 		       int size);

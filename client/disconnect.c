@@ -45,10 +45,9 @@ int client_disconnect(const struct client_args *args, struct client_error *err)
 {
 	int index = client_device_index(args->device);
 	char name[CLIENT_DEVICE_NAME];
-	bool exists;
 	int ret;
 
-	client_device_name(CLIENT_SYSFS, index, name, &exists);
+	client_device_called(CLIENT_SYSFS, args->device, name);
 	if (args->no_netlink)
 		ret = client_ioctl_disconnect(args, err);
 	else
@@ -61,11 +60,9 @@ int client_disconnect(const struct client_args *args, struct client_error *err)
 int client_check(const struct client_args *args, const char *sysfs, FILE *out,
 		 struct client_error *err)
 {
-	int index = client_device_index_of_partition(args->device);
 	char name[CLIENT_DEVICE_NAME], pid[16];
-	bool exists;
 
-	client_device_name(sysfs, index, name, &exists);
+	client_device_called(sysfs, args->device, name);
 	if (!client_device_attr(sysfs, name, "pid", pid, sizeof(pid))) {
 		fprintf(out, "%s\n", pid);
 		return CLIENT_OK;

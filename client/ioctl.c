@@ -28,32 +28,43 @@ static int failed(const char *what, const char *device, struct client_error *err
 {
 	if (errno == EBUSY)
 		return client_error_set(err, CLIENT_BUSY,
-					"cannot %s on %s: it is connected already; disconnect it with nbd-client -d",
+					"cannot %s %s: it is connected already; disconnect it with nbd-client -d",
 					what, device);
-	return client_error_set(err, CLIENT_FAILED, "cannot %s on %s: %s", what, device,
+	return client_error_set(err, CLIENT_FAILED, "cannot %s %s: %s", what, device,
 				strerror(errno));
+}
+
+/* First of all: a device that is connected refuses this, and has not been touched yet */
+static int set_sockets(int device, const struct client_args *args,
+		       const struct client_handover *handover, struct client_error *err)
+{
+	unsigned int i;
+
+	for (i = 0; i < handover->n; i++) {
+		if (!ioctl(device, NBD_SET_SOCK, handover->fd[i]))
+			continue;
+		failed("set a connection of", args->device, err);
+		if (i)
+			ioctl(device, NBD_CLEAR_SOCK);
+		return -1;
+	}
+	return 0;
 }
 
 static int set_up(int device, const struct client_args *args,
 		  const struct client_handover *handover, struct client_error *err)
 {
 	int read_only = !!(handover->flags & NBD_WIRE_FLAG_READ_ONLY);
-	unsigned int i;
 
-	if (ioctl(device, NBD_SET_BLKSIZE, (unsigned long)handover->block_size))
-		return failed("set the block size", args->device, err);
-	if (ioctl(device, NBD_SET_SIZE_BLOCKS,
+	if (ioctl(device, NBD_SET_BLKSIZE, (unsigned long)handover->block_size) ||
+	    ioctl(device, NBD_SET_SIZE_BLOCKS,
 		  (unsigned long)(handover->size / handover->block_size)))
-		return failed("set the size", args->device, err);
-	for (i = 0; i < handover->n; i++)
-		if (ioctl(device, NBD_SET_SOCK, handover->fd[i]))
-			return failed("set a connection", args->device, err);
-	if (ioctl(device, NBD_SET_FLAGS, (unsigned long)handover->flags))
-		return failed("set the flags", args->device, err);
-	if (ioctl(device, BLKROSET, &read_only))
-		return failed("set read-only", args->device, err);
+		return failed("set the size of", args->device, err);
+	if (ioctl(device, NBD_SET_FLAGS, (unsigned long)handover->flags) ||
+	    ioctl(device, BLKROSET, &read_only))
+		return failed("set the flags of", args->device, err);
 	if (args->timeout && ioctl(device, NBD_SET_TIMEOUT, (unsigned long)args->timeout))
-		return failed("set the timeout", args->device, err);
+		return failed("set the timeout of", args->device, err);
 	return 0;
 }
 
@@ -92,6 +103,8 @@ static int serve(int device, const struct client_args *args, struct client_hando
 
 	if (args->systemd_mark)
 		argv0[0] = '@';
+	if (set_sockets(device, args, handover, err))
+		return -1;
 	if (set_up(device, args, handover, err)) {
 		ioctl(device, NBD_CLEAR_SOCK);
 		return -1;
@@ -103,7 +116,7 @@ static int serve(int device, const struct client_args *args, struct client_hando
 		become_unkillable();
 	ret = ioctl(device, NBD_DO_IT);
 	if (ret)
-		failed("run the device", args->device, err);
+		failed("run", args->device, err);
 	ioctl(device, NBD_CLEAR_SOCK);
 	return ret ? -1 : CLIENT_OK;
 }
@@ -227,6 +240,11 @@ int client_ioctl_connect(const struct client_args *args, struct client_handover 
 
 	if (device < 0)
 		return -1;
+	if (is_live(client_device_index(args->device))) {
+		close(device);
+		errno = EBUSY;
+		return failed("connect", args->device, err);
+	}
 	if (pipe2(pipes, O_CLOEXEC)) {
 		close(device);
 		return client_error_set(err, CLIENT_FAILED, "cannot make a pipe: %s",
@@ -254,7 +272,7 @@ int client_ioctl_disconnect(const struct client_args *args, struct client_error 
 	if (ioctl(device, NBD_DISCONNECT) && errno != EINVAL)
 		ret = failed("disconnect", args->device, err);
 	else if (ioctl(device, NBD_CLEAR_SOCK))
-		ret = failed("clear the connections", args->device, err);
+		ret = failed("clear the connections of", args->device, err);
 	close(device);
 	return ret;
 }

@@ -29,15 +29,6 @@ static int run(struct client_args *args, char *argv0, struct client_error *err)
 	return CLIENT_FAILED;
 }
 
-static void print_warnings(struct client_args *args)
-{
-	unsigned int i;
-
-	for (i = 0; i < args->nwarnings; i++)
-		client_warn("%s", args->warnings[i]);
-	args->nwarnings = 0;
-}
-
 int main(int argc, char *argv[])
 {
 	struct client_args args;
@@ -45,10 +36,9 @@ int main(int argc, char *argv[])
 	int ret;
 
 	ret = client_args_parse(argc, argv, &args, &err);
-	print_warnings(&args);
+	client_print_warnings(&args);
 	if (!ret)
 		ret = run(&args, argv[0], &err);
-	print_warnings(&args);
 	if (ret < 0) {
 		client_error_print(&err);
 		ret = err.code;

@@ -84,6 +84,8 @@ static int parse_fields(struct client_args *args, char *fields, struct client_er
 	if (options && strtok_r(NULL, blanks, &save))
 		return client_error_set(err, CLIENT_USAGE,
 					"more than four fields (write options without spaces)");
+	if (!strcmp(export, "\"\""))
+		*export = '\0';
 	unescape(host);
 	unescape(export);
 	if (!args->export && set(&args->export, export, err))

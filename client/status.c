@@ -109,7 +109,8 @@ static int fill_in(struct client_status *status, uint32_t index, bool connected,
 	status->pid = (uint32_t)sysfs_number(status->name, "pid");
 	if (sysfs_number(status->name, "ro"))
 		status->flags |= NBDX_FLAG_READ_ONLY;
-	if (!client_device_attr(CLIENT_SYSFS, status->name, "backend", backend, sizeof(backend)))
+	if (!client_device_attr(CLIENT_SYSFS, status->name, "backend", backend, sizeof(backend)) &&
+	    *backend)
 		status->backend = strdup(backend);
 	status->why = strdup("the mainline nbd driver drops requests when a connection breaks and needs memory to send");
 	return status->why ? 0 : client_error_set(err, CLIENT_FAILED, "out of memory");
