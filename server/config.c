@@ -319,8 +319,12 @@ static GKeyFile *read_file(const char *file)
 {
 	GKeyFile *kf = g_key_file_new();
 	g_autoptr(GError) error = NULL;
+	g_autofree char *text = NULL;
+	gsize len;
 
-	if (g_key_file_load_from_file(kf, file, G_KEY_FILE_NONE, &error))
+	/* Not load_from_file(): that takes no /dev/null */
+	if (g_file_get_contents(file, &text, &len, &error) &&
+	    g_key_file_load_from_data(kf, text, len, G_KEY_FILE_NONE, &error))
 		return kf;
 	nbd_err("cannot read configuration file %s: %s", file, error->message);
 	g_key_file_free(kf);

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "capture.h"
+#include "server/config.h"
+
+static char dir[64];
+static char path[96];
+
+static int setup(void **state)
+{
+	(void)state;
+	strcpy(dir, "/tmp/nbd-config-XXXXXX");
+	if (!mkdtemp(dir))
+		return -1;
+	snprintf(path, sizeof(path), "%s/config", dir);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char command[96];
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+	return system(command);
+}
+
+static void write_file(const char *name, const char *text)
+{
+	char file[160];
+	FILE *f;
+
+	snprintf(file, sizeof(file), "%s/%s", dir, name);
+	f = fopen(file, "w");
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* Load a text; what is said must contain @said, and be nothing when that is NULL */
+static struct srv_config *load(const char *text, int expected, const char *said)
+{
+	struct srv_config *config = srv_config_new();
+	const char *out;
+	int ret;
+
+	write_file("config", text);
+	capture_start();
+	ret = srv_config_load(config, path);
+	out = capture_end();
+	if (said)
+		assert_said(out, said);
+	else
+		assert_string_equal(out, "");
+	assert_int_equal(ret, expected);
+	return config;
+}
+
+static void refuse(const char *text, const char *said)
+{
+	srv_config_put(load(text, -1, said));
+}
+
+static void warn(const char *text, const char *said)
+{
+	srv_config_put(load(text, 0, said));
+}
+
+static const struct srv_export *export(const struct srv_config *config, unsigned int i)
+{
+	assert_true(i < config->exports->len);
+	return g_ptr_array_index(config->exports, i);
+}
+
+static void defaults(void **state)
+{
+	struct srv_config *c = load("[generic]\n[disk]\nexportname = /dev/null\n", 0, NULL);
+	const struct srv_export *e = export(c, 0);
+
+	(void)state;
+	assert_null(c->listenaddr);
+	assert_string_equal(c->port, "10809");
+	assert_null(c->unixsock);
+	assert_false(c->duallisten || c->allowlist);
+	assert_null(c->user);
+	assert_null(c->group);
+	assert_int_equal(c->max_threads, 4);
+	assert_int_equal(c->max_clients, 512);
+	assert_int_equal(c->handshake_timeout, 10);
+	assert_int_equal(c->exports->len, 1);
+	assert_string_equal(e->name, "disk");
+	assert_string_equal(e->path, "/dev/null");
+	assert_null(e->authfile);
+	assert_null(e->description);
+	assert_true(e->size == 0 && e->max_connections == 0 && e->timeout == 0);
+	assert_true(e->flush && e->fua && e->trim);
+	assert_false(e->readonly || e->rotational || e->sync);
+	srv_config_put(c);
+}
+
+static void every_key(void **state)
+{
+	struct srv_config *c = load("[generic]\n"
+				    "listenaddr = 127.0.0.1, ::1\n"
+				    "port = 1234\n"
+				    "unixsock = /run/x\n"
+				    "duallisten = true\n"
+				    "user = nobody\n"
+				    "group = nogroup\n"
+				    "allowlist = true\n"
+				    "max_threads = 7\n"
+				    "max_clients = 3\n"
+				    "handshake_timeout = 5\n"
+				    "oldstyle = false\n"
+				    "force_tls = false\n"
+				    "[first disk]\n"
+				    "exportname = /a b\n"
+				    "description = a disk\n"
+				    "authfile = /allow\n"
+				    "virtstyle = none\n"
+				    "filesize = 1g\n"
+				    "maxconnections = 2\n"
+				    "timeout = 60\n"
+				    "readonly = true\n"
+				    "flush = false\n"
+				    "fua = false\n"
+				    "trim = false\n"
+				    "rotational = true\n"
+				    "sync = true\n"
+				    "copyonwrite = false\n"
+				    "temporary = false\n"
+				    "multifile = false\n"
+				    "prerun = \n"
+				    "[second]\n"
+				    "exportname=/c%s\n"
+				    "virtstyle=none\n", 0, NULL);
+	const struct srv_export *e = export(c, 0);
+
+	(void)state;
+	assert_string_equal(c->listenaddr, "127.0.0.1, ::1");
+	assert_string_equal(c->port, "1234");
+	assert_string_equal(c->unixsock, "/run/x");
+	assert_true(c->duallisten && c->allowlist);
+	assert_string_equal(c->user, "nobody");
+	assert_string_equal(c->group, "nogroup");
+	assert_int_equal(c->max_threads, 7);
+	assert_int_equal(c->max_clients, 3);
+	assert_int_equal(c->handshake_timeout, 5);
+	assert_string_equal(e->name, "first disk");
+	assert_string_equal(e->path, "/a b");
+	assert_string_equal(e->description, "a disk");
+	assert_string_equal(e->authfile, "/allow");
+	assert_true(e->size == 1 << 30);
+	assert_int_equal(e->max_connections, 2);
+	assert_int_equal(e->timeout, 60);
+	assert_true(e->readonly && e->rotational && e->sync);
+	assert_false(e->flush || e->fua || e->trim);
+	assert_string_equal(export(c, 1)->path, "/c%s");
+	srv_config_put(c);
+}
+
+#define E	"[generic]\n[disk]\nexportname = /f\n"
+
+/* Each names file, section and key */
+static void not_heeded(void **state)
+{
+	static const char * const generic[] = { "certfile", "keyfile", "cacertfile", "tlsprio",
+						"splice" };
+	static const char * const per_export[] = { "listenaddr", "transactionlog", "datalog",
+						   "cowdir", "sparse_cow", "splice" };
+	char text[160], said[128];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(generic) / sizeof(*generic); i++) {
+		snprintf(text, sizeof(text), "[generic]\n%s = x\n[d]\nexportname = /f\n",
+			 generic[i]);
+		snprintf(said, sizeof(said), "/config [generic] %s has no effect", generic[i]);
+		warn(text, said);
+	}
+	for (i = 0; i < sizeof(per_export) / sizeof(*per_export); i++) {
+		snprintf(text, sizeof(text), E "%s = true\n", per_export[i]);
+		snprintf(said, sizeof(said), "/config [disk] %s has no effect", per_export[i]);
+		warn(text, said);
+	}
+	warn("[generic]\nfrobnicate = 1\n", "/config [generic] frobnicate: unknown key");
+	warn(E "ReadOnly = true\n", "/config [disk] ReadOnly: unknown key");
+}
+
+static void refused(void **state)
+{
+	static const char * const generic[] = { "oldstyle", "force_tls", "tlsonly" };
+	static const char * const per_export[] = { "copyonwrite", "temporary", "multifile",
+						   "treefiles", "waitfile", "sdp", "force_tls",
+						   "tlsonly" };
+	char text[160], said[128];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(generic) / sizeof(*generic); i++) {
+		snprintf(text, sizeof(text), "[generic]\n%s = true\n", generic[i]);
+		snprintf(said, sizeof(said), "/config [generic] %s = true", generic[i]);
+		refuse(text, said);
+	}
+	for (i = 0; i < sizeof(per_export) / sizeof(*per_export); i++) {
+		snprintf(text, sizeof(text), E "%s = true\n", per_export[i]);
+		snprintf(said, sizeof(said), "/config [disk] %s = true", per_export[i]);
+		refuse(text, said);
+		snprintf(text, sizeof(text), E "%s = false\n", per_export[i]);
+		srv_config_put(load(text, 0, NULL));
+	}
+	refuse(E "prerun = touch %s\n", "/config [disk] prerun = touch %s: commands are not run");
+	refuse(E "postrun = true\n", "/config [disk] postrun");
+}
+
+static void bad_values(void **state)
+{
+	static const char * const bools[] = { "readonly", "flush", "fua", "trim", "rotational",
+					      "sync", "copyonwrite" };
+	char text[160], said[128];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bools) / sizeof(*bools); i++) {
+		snprintf(text, sizeof(text), E "%s = yes\n", bools[i]);
+		snprintf(said, sizeof(said), "[disk] %s = yes: expected true or false", bools[i]);
+		refuse(text, said);
+	}
+	refuse("[generic]\nallowlist = 1\n", "allowlist = 1: expected true or false");
+	refuse("[generic]\nmax_threads = 0\n", "max_threads = 0: expected a number from 1 to 64");
+	refuse("[generic]\nmax_threads = 65\n", "max_threads = 65");
+	refuse("[generic]\nmax_clients = -1\n", "max_clients = -1");
+	refuse("[generic]\nhandshake_timeout = 10s\n", "handshake_timeout = 10s");
+	refuse(E "filesize = big\n", "filesize = big: expected a number of bytes");
+	refuse(E "filesize = 99999999999999999999\n", "filesize = 9999");
+	refuse(E "maxconnections = 1x\n", "maxconnections = 1x");
+	refuse(E "timeout = -5\n", "timeout = -5");
+	refuse(E "virtstyle = whatever\n", "virtstyle = whatever");
+	/* All faults of a file are told at once */
+	refuse(E "timeout = a\nreadonly = b\n", "readonly = b");
+}
+
+static void bad_structure(void **state)
+{
+	(void)state;
+	refuse("[disk]\nexportname = /f\n", "the first section must be [generic]");
+	refuse("no section\n", "/config");
+	refuse("[generic]\nno value\n", "/config");
+	refuse("[generic]\n[disk]\n", "[disk]: exportname is missing");
+	refuse("[generic]\n[disk]\nexportname = f\n", "exportname = f: give an absolute path");
+	refuse("[generic]\n[disk]\nexportname = /d/%s\n", "a file per client address");
+	refuse("[generic]\n[disk]\nexportname = /d/%s\nvirtstyle = iphash\n",
+	       "a file per client address");
+	refuse("[generic]\nincludedir = /nonexistent/dir\n",
+	       "cannot read includedir /nonexistent/dir");
+	unlink(path);
+	capture_start();
+	assert_int_equal(srv_config_load(&(struct srv_config){ 0 }, path), -1);
+	assert_said(capture_end(), "cannot read configuration file");
+}
+
+static void empty_file(void **state)
+{
+	struct srv_config *c = load("# nothing\n", 0, NULL);
+
+	(void)state;
+	assert_int_equal(c->exports->len, 0);
+	srv_config_put(c);
+}
+
+static void include(void **state)
+{
+	char text[160], sub[96];
+	struct srv_config *c;
+
+	(void)state;
+	snprintf(sub, sizeof(sub), "%s/conf.d", dir);
+	assert_int_equal(mkdir(sub, 0700), 0);
+	snprintf(text, sizeof(text), "[generic]\nincludedir = %s\n[a]\nexportname = /a\n", sub);
+	c = load(text, 0, NULL);
+	assert_int_equal(c->exports->len, 1);
+	srv_config_put(c);
+
+	write_file("conf.d/2.conf", "[c]\nexportname = /c\n");
+	write_file("conf.d/1.conf", "[b]\nexportname = /b\n");
+	write_file("conf.d/not", "[d]\nexportname = /d\n");
+	c = load(text, 0, NULL);
+	assert_int_equal(c->exports->len, 3);
+	assert_string_equal(export(c, 0)->name, "a");
+	assert_string_equal(export(c, 1)->name, "b");
+	assert_string_equal(export(c, 2)->name, "c");
+	srv_config_put(c);
+
+	write_file("conf.d/3.conf", "[b]\nexportname = /b\n");
+	refuse(text, "conf.d/3.conf [b]: there is already an export of this name");
+	write_file("conf.d/3.conf", "[generic]\nport = 1\n");
+	refuse(text, "conf.d/3.conf [generic]: this section belongs in the main");
+	write_file("conf.d/3.conf", "[x]\nexportname = /x\nnonsense = 1\n");
+	warn(text, "conf.d/3.conf [x] nonsense: unknown key");
+}
+
+static void find(void **state)
+{
+	struct srv_config *c = load("[generic]\n[a]\nexportname=/a\n[b]\nexportname=/b\n", 0, NULL);
+
+	(void)state;
+	assert_ptr_equal(srv_config_find(c, "a"), export(c, 0));
+	assert_ptr_equal(srv_config_find(c, "b"), export(c, 1));
+	assert_ptr_equal(srv_config_find(c, ""), export(c, 0));
+	assert_null(srv_config_find(c, "ab"));
+	assert_null(srv_config_find(c, "A"));
+	assert_null(srv_config_find(c, "generic"));
+	srv_config_put(c);
+}
+
+#define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(defaults),
+		T(every_key),
+		T(not_heeded),
+		T(refused),
+		T(bad_values),
+		T(bad_structure),
+		T(empty_file),
+		T(include),
+		T(find),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "session_peer.h"
+
+#define FIXED	NBD_WIRE_FIXED_NEWSTYLE
+#define BOTH	(NBD_WIRE_FIXED_NEWSTYLE | NBD_WIRE_NO_ZEROES)
+
+static struct peer *p;
+
+static int setup(void **state)
+{
+	(void)state;
+	p = malloc(sizeof(*p));
+	assert_non_null(p);
+	peer_init(p, NULL);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	free(p);
+	return 0;
+}
+
+static bool list_three(void *ctx, unsigned int i, const char **name, const char **description)
+{
+	static const char * const names[] = { "one", "two", "three" };
+
+	(void)ctx;
+	*name = i < 3 ? names[i] : NULL;
+	*description = i == 1 ? "the second" : NULL;
+	return i < 3;
+}
+
+static bool list_long(void *ctx, unsigned int i, const char **name, const char **description)
+{
+	static char longest[NBD_WIRE_MAX_STRING + 1];
+
+	(void)ctx;
+	memset(longest, 'x', NBD_WIRE_MAX_STRING);
+	*name = longest;
+	*description = longest;
+	return i < 50;
+}
+
+static void greeting(void **state)
+{
+	(void)state;
+	peer_greet(p, BOTH);
+	assert_true(nbd_get_be64(p->out) == NBD_WIRE_INIT_MAGIC);
+	assert_true(nbd_get_be64(p->out + 8) == NBD_WIRE_OPTION_MAGIC);
+	assert_int_equal(nbd_get_be16(p->out + 16), BOTH);
+	assert_int_equal(p->last, SRV_MORE);
+}
+
+static void unknown_client_flag_drops(void **state)
+{
+	(void)state;
+	peer_greet(p, BOTH | 4);
+	assert_int_equal(p->last, SRV_CLOSE);
+}
+
+static void wrong_option_magic_drops(void **state)
+{
+	uint8_t head[NBD_WIRE_OPTION_LEN] = { 1 };
+
+	(void)state;
+	peer_greet(p, BOTH);
+	peer_send(p, head, sizeof(head));
+	assert_int_equal(p->last, SRV_CLOSE);
+}
+
+static void export_name(void **state)
+{
+	(void)state;
+	peer_greet(p, BOTH);
+	peer_option(p, NBD_WIRE_OPT_EXPORT_NAME, "disk", 4);
+	assert_string_equal(p->opened, "disk");
+	assert_int_equal(p->got - p->seen, NBD_WIRE_EXPORT_REPLY_LEN);
+	assert_true(nbd_get_be64(p->out + p->seen) == p->info.size);
+	assert_int_equal(nbd_get_be16(p->out + p->seen + 8), p->info.flags);
+	assert_true(p->s.in_transmission);
+}
+
+static void export_name_with_zeroes(void **state)
+{
+	uint8_t none[NBD_WIRE_EXPORT_ZEROES] = { 0 };
+
+	(void)state;
+	peer_greet(p, FIXED);
+	peer_option(p, NBD_WIRE_OPT_EXPORT_NAME, "", 0);
+	assert_string_equal(p->opened, "");
+	assert_int_equal(p->got - p->seen, NBD_WIRE_EXPORT_REPLY_LEN + NBD_WIRE_EXPORT_ZEROES);
+	assert_memory_equal(p->out + p->seen + 10, none, sizeof(none));
+	assert_true(p->s.in_transmission);
+}
+
+static void export_name_unknown_closes(void **state)
+{
+	(void)state;
+	p->refuse = true;
+	peer_greet(p, BOTH);
+	peer_option(p, NBD_WIRE_OPT_EXPORT_NAME, "no", 2);
+	assert_int_equal(p->last, SRV_CLOSE);
+	assert_int_equal(p->got, p->seen);
+}
+
+static void export_name_too_long_closes(void **state)
+{
+	uint8_t head[NBD_WIRE_OPTION_LEN];
+
+	(void)state;
+	peer_greet(p, BOTH);
+	nbd_put_be64(head, NBD_WIRE_OPTION_MAGIC);
+	nbd_put_be32(head + 8, NBD_WIRE_OPT_EXPORT_NAME);
+	/* CVE-2022-26495: this length plus one was zero */
+	nbd_put_be32(head + 12, 0xffffffff);
+	peer_send(p, head, sizeof(head));
+	assert_int_equal(p->last, SRV_CLOSE);
+	assert_int_equal(p->opens, 0);
+}
+
+static void export_name_without_fixed(void **state)
+{
+	(void)state;
+	peer_greet(p, 0);
+	peer_option(p, NBD_WIRE_OPT_EXPORT_NAME, "disk", 4);
+	assert_true(p->s.in_transmission);
+}
+
+static void other_option_without_fixed_closes(void **state)
+{
+	(void)state;
+	peer_greet(p, 0);
+	peer_option(p, NBD_WIRE_OPT_LIST, NULL, 0);
+	assert_int_equal(p->last, SRV_CLOSE);
+}
+
+static void check_info_export(uint32_t opt)
+{
+	const uint8_t *data;
+	uint32_t len;
+
+	assert_int_equal(peer_reply(p, opt, &data, &len), NBD_WIRE_REP_INFO);
+	assert_int_equal(len, NBD_WIRE_INFO_EXPORT_LEN);
+	assert_int_equal(nbd_get_be16(data), NBD_WIRE_INFO_EXPORT);
+	assert_true(nbd_get_be64(data + 2) == p->info.size);
+	assert_int_equal(nbd_get_be16(data + 10), p->info.flags);
+}
+
+static void go_plain(void **state)
+{
+	(void)state;
+	peer_greet(p, BOTH);
+	peer_go(p, NBD_WIRE_OPT_GO, "disk", 0, NULL);
+	check_info_export(NBD_WIRE_OPT_GO);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_GO, NULL, NULL), NBD_WIRE_REP_ACK);
+	assert_int_equal(p->got, p->seen);
+	assert_true(p->s.in_transmission);
+}
+
+/* Every kind of information, also unknown kinds and the same one twice */
+static void go_everything(void **state)
+{
+	static const uint16_t wants[] = { 3, 2, 1, 0, 77, 3 };
+	const uint8_t *data;
+	uint32_t len;
+
+	(void)state;
+	peer_greet(p, FIXED);
+	peer_go(p, NBD_WIRE_OPT_GO, "", 6, wants);
+	check_info_export(NBD_WIRE_OPT_GO);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_GO, &data, &len), NBD_WIRE_REP_INFO);
+	assert_int_equal(nbd_get_be16(data), NBD_WIRE_INFO_NAME);
+	assert_int_equal(len, 2 + 4);
+	assert_memory_equal(data + 2, "disk", 4);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_GO, &data, &len), NBD_WIRE_REP_INFO);
+	assert_int_equal(nbd_get_be16(data), NBD_WIRE_INFO_DESCRIPTION);
+	assert_memory_equal(data + 2, "a disk", 6);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_GO, &data, &len), NBD_WIRE_REP_INFO);
+	assert_int_equal(nbd_get_be16(data), NBD_WIRE_INFO_BLOCK_SIZE);
+	assert_int_equal(len, NBD_WIRE_INFO_BLOCK_SIZE_LEN);
+	assert_int_equal(nbd_get_be32(data + 2), 1);
+	assert_int_equal(nbd_get_be32(data + 6), 4096);
+	assert_int_equal(nbd_get_be32(data + 10), 32 << 20);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_GO, NULL, NULL), NBD_WIRE_REP_ACK);
+	/* GO is never followed by zeroes */
+	assert_int_equal(p->got, p->seen);
+}
+
+static void info_then_go_agree(void **state)
+{
+	static const uint16_t wants[] = { 3 };
+	uint8_t *info;
+	size_t len, i;
+
+	(void)state;
+	peer_greet(p, BOTH);
+	peer_go(p, NBD_WIRE_OPT_INFO, "disk", 1, wants);
+	assert_false(p->s.in_transmission);
+	len = p->got - p->seen;
+	info = p->out + p->seen;
+	peer_go(p, NBD_WIRE_OPT_GO, "disk", 1, wants);
+	assert_true(p->s.in_transmission);
+	assert_int_equal(p->got - p->seen, 2 * len);
+	for (i = 0; i < len; i++) {
+		/* The low byte of the option number, in each of three replies */
+		if (info[i] != info[len + i])
+			assert_true(info[i] == NBD_WIRE_OPT_INFO &&
+				    info[len + i] == NBD_WIRE_OPT_GO);
+	}
+}
+
+static void go_unknown_stays_in_sync(void **state)
+{
+	(void)state;
+	peer_greet(p, BOTH);
+	p->refuse = true;
+	peer_go(p, NBD_WIRE_OPT_GO, "no", 0, NULL);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_GO, NULL, NULL), NBD_WIRE_REP_ERR_UNKNOWN);
+	p->refuse = false;
+	peer_go(p, NBD_WIRE_OPT_GO, "disk", 0, NULL);
+	check_info_export(NBD_WIRE_OPT_GO);
+}
+
+static void go_with_data(const void *data, uint32_t len, uint32_t expected)
+{
+	unsigned int opens = p->opens;
+
+	peer_option(p, NBD_WIRE_OPT_GO, data, len);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_GO, NULL, NULL), expected);
+	assert_int_equal(p->got, p->seen);
+	assert_int_equal(p->opens, opens);
+}
+
+/* CVE-2022-26496 and the desynchronisation of peers: lengths that do not fit each other */
+static void go_malformed(void **state)
+{
+	uint8_t data[64] = { 0 };
+
+	(void)state;
+	peer_greet(p, BOTH);
+	go_with_data(data, 0, NBD_WIRE_REP_ERR_INVALID);
+	go_with_data(data, 5, NBD_WIRE_REP_ERR_INVALID);
+	nbd_put_be32(data, 0xffffffff);
+	go_with_data(data, 16, NBD_WIRE_REP_ERR_INVALID);
+	nbd_put_be32(data, 0xfffffffa);
+	go_with_data(data, 6, NBD_WIRE_REP_ERR_INVALID);
+	nbd_put_be32(data, 11);		/* one more than there is room for */
+	go_with_data(data, 16, NBD_WIRE_REP_ERR_INVALID);
+	nbd_put_be32(data, 9);		/* one byte too many behind the name */
+	go_with_data(data, 16, NBD_WIRE_REP_ERR_INVALID);
+	nbd_put_be32(data, 0);
+	nbd_put_be16(data + 4, 0xffff);	/* more information requests than data */
+	go_with_data(data, 64, NBD_WIRE_REP_ERR_INVALID);
+	peer_go(p, NBD_WIRE_OPT_GO, "disk", 0, NULL);
+	assert_true(p->s.in_transmission);
+}
+
+static void go_longest(void **state)
+{
+	static uint8_t data[SRV_MAX_OPTION + 1];
+	static char name[NBD_WIRE_MAX_STRING + 1];
+	static uint16_t wants[SRV_MAX_INFO_REQUESTS];
+
+	(void)state;
+	peer_greet(p, BOTH);
+	go_with_data(data, sizeof(data), NBD_WIRE_REP_ERR_TOO_BIG);
+	/* A name of 4097 bytes, in an option that could be held */
+	nbd_put_be32(data, NBD_WIRE_MAX_STRING + 1);
+	memset(data + 4, 'n', NBD_WIRE_MAX_STRING + 1);
+	go_with_data(data, 6 + NBD_WIRE_MAX_STRING + 1, NBD_WIRE_REP_ERR_TOO_BIG);
+	memset(name, 'n', NBD_WIRE_MAX_STRING);
+	peer_go(p, NBD_WIRE_OPT_GO, name, SRV_MAX_INFO_REQUESTS, wants);
+	assert_string_equal(p->opened, name);
+	assert_true(p->s.in_transmission);
+}
+
+static void nul_in_name(void **state)
+{
+	uint8_t data[16] = { 0, 0, 0, 6, 'd', 'i', 's', 'k', 0, 'x', 0, 0 };
+
+	(void)state;
+	peer_greet(p, BOTH);
+	go_with_data(data, 12, NBD_WIRE_REP_ERR_UNKNOWN);
+	peer_option(p, NBD_WIRE_OPT_EXPORT_NAME, "disk\0x", 6);
+	assert_int_equal(p->last, SRV_CLOSE);
+	assert_int_equal(p->opens, 0);
+}
+
+static void list_refused(void **state)
+{
+	(void)state;
+	peer_greet(p, BOTH);
+	peer_option(p, NBD_WIRE_OPT_LIST, NULL, 0);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_LIST, NULL, NULL), NBD_WIRE_REP_ERR_POLICY);
+}
+
+static void list_exports(void **state)
+{
+	const uint8_t *data;
+	uint32_t len;
+
+	(void)state;
+	peer_init(p, list_three);
+	peer_greet(p, BOTH);
+	peer_option(p, NBD_WIRE_OPT_LIST, "x", 1);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_LIST, NULL, NULL), NBD_WIRE_REP_ERR_INVALID);
+	peer_option(p, NBD_WIRE_OPT_LIST, NULL, 0);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_LIST, &data, &len), NBD_WIRE_REP_SERVER);
+	assert_int_equal(len, 4 + 3);
+	assert_int_equal(nbd_get_be32(data), 3);
+	assert_memory_equal(data + 4, "one", 3);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_LIST, &data, &len), NBD_WIRE_REP_SERVER);
+	assert_int_equal(nbd_get_be32(data), 3);
+	assert_int_equal(len, 4 + 3 + 10);
+	assert_memory_equal(data + 7, "the second", 10);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_LIST, NULL, NULL), NBD_WIRE_REP_SERVER);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_LIST, NULL, NULL), NBD_WIRE_REP_ACK);
+	assert_int_equal(p->got, p->seen);
+}
+
+/* Many times what the session can hold at once */
+static void list_in_pieces(void **state)
+{
+	uint32_t len;
+	int i;
+
+	(void)state;
+	peer_init(p, list_long);
+	peer_greet(p, BOTH);
+	peer_option(p, NBD_WIRE_OPT_LIST, NULL, 0);
+	for (i = 0; i < 50; i++) {
+		assert_int_equal(peer_reply(p, NBD_WIRE_OPT_LIST, NULL, &len),
+				 NBD_WIRE_REP_SERVER);
+		assert_int_equal(len, 4 + 2 * NBD_WIRE_MAX_STRING);
+	}
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_LIST, NULL, NULL), NBD_WIRE_REP_ACK);
+	assert_int_equal(p->got, p->seen);
+}
+
+static void abort_acks_and_closes(void **state)
+{
+	(void)state;
+	peer_greet(p, BOTH);
+	peer_option(p, NBD_WIRE_OPT_ABORT, "ignored", 7);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_ABORT, NULL, NULL), NBD_WIRE_REP_ACK);
+	assert_int_equal(p->last, SRV_CLOSE);
+}
+
+/* What is not offered is refused, whatever its length, and the next option is understood */
+static void unsupported_options(void **state)
+{
+	static const struct {
+		uint32_t opt, len, reply;
+	} cases[] = {
+		{ NBD_WIRE_OPT_STARTTLS, 0, NBD_WIRE_REP_ERR_POLICY },
+		{ NBD_WIRE_OPT_STARTTLS, 3, NBD_WIRE_REP_ERR_INVALID },
+		{ NBD_WIRE_OPT_PEEK_EXPORT, 4, NBD_WIRE_REP_ERR_UNSUP },
+		{ NBD_WIRE_OPT_STRUCTURED_REPLY, 0, NBD_WIRE_REP_ERR_UNSUP },
+		{ NBD_WIRE_OPT_LIST_META_CONTEXT, 20, NBD_WIRE_REP_ERR_UNSUP },
+		{ NBD_WIRE_OPT_SET_META_CONTEXT, 20, NBD_WIRE_REP_ERR_UNSUP },
+		{ NBD_WIRE_OPT_EXTENDED_HEADERS, 0, NBD_WIRE_REP_ERR_UNSUP },
+		{ 0, 0, NBD_WIRE_REP_ERR_UNSUP },
+		{ 0x80000001, 1, NBD_WIRE_REP_ERR_UNSUP },
+		{ 0xffffffff, 1000000, NBD_WIRE_REP_ERR_UNSUP },
+	};
+	static uint8_t junk[1000000];
+	size_t i;
+
+	(void)state;
+	peer_greet(p, BOTH);
+	memset(junk, 0xa5, sizeof(junk));
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		peer_option(p, cases[i].opt, junk, cases[i].len);
+		assert_int_equal(peer_reply(p, cases[i].opt, NULL, NULL), cases[i].reply);
+		assert_int_equal(p->got, p->seen);
+	}
+	peer_go(p, NBD_WIRE_OPT_GO, "disk", 0, NULL);
+	assert_true(p->s.in_transmission);
+}
+
+static void byte_by_byte(void **state)
+{
+	static const uint16_t wants[] = { 1, 2, 3 };
+	uint8_t *whole = malloc(PEER_OUT);
+	size_t len;
+	int pass;
+
+	(void)state;
+	assert_non_null(whole);
+	for (pass = 0; pass < 2; pass++) {
+		peer_init(p, list_three);
+		p->step = pass;
+		peer_greet(p, FIXED);
+		peer_option(p, NBD_WIRE_OPT_LIST, NULL, 0);
+		peer_option(p, 99, "data", 4);
+		peer_go(p, NBD_WIRE_OPT_INFO, "disk", 3, wants);
+		peer_go(p, NBD_WIRE_OPT_GO, "disk", 3, wants);
+		assert_true(p->s.in_transmission);
+		if (!pass)
+			memcpy(whole, p->out, len = p->got);
+	}
+	assert_int_equal(p->got, len);
+	assert_memory_equal(p->out, whole, len);
+	free(whole);
+}
+
+static void shutdown_refuses_options(void **state)
+{
+	(void)state;
+	peer_greet(p, BOTH);
+	srv_session_shutdown(&p->s);
+	assert_true(srv_session_idle(&p->s));
+	peer_go(p, NBD_WIRE_OPT_GO, "disk", 0, NULL);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_GO, NULL, NULL), NBD_WIRE_REP_ERR_SHUTDOWN);
+	peer_option(p, NBD_WIRE_OPT_EXPORT_NAME, "disk", 4);
+	assert_int_equal(p->last, SRV_CLOSE);
+	assert_int_equal(p->opens, 0);
+}
+
+static void idle_only_between_options(void **state)
+{
+	uint8_t head[NBD_WIRE_OPTION_LEN];
+
+	(void)state;
+	peer_greet(p, BOTH);
+	nbd_put_be64(head, NBD_WIRE_OPTION_MAGIC);
+	nbd_put_be32(head + 8, NBD_WIRE_OPT_GO);
+	nbd_put_be32(head + 12, 16);
+	assert_true(srv_session_idle(&p->s));
+	peer_send(p, head, 7);
+	assert_false(srv_session_idle(&p->s));
+	peer_send(p, head + 7, sizeof(head) - 7);
+	assert_false(srv_session_idle(&p->s));
+}
+
+#define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(greeting),
+		T(unknown_client_flag_drops),
+		T(wrong_option_magic_drops),
+		T(export_name),
+		T(export_name_with_zeroes),
+		T(export_name_unknown_closes),
+		T(export_name_too_long_closes),
+		T(export_name_without_fixed),
+		T(other_option_without_fixed_closes),
+		T(go_plain),
+		T(go_everything),
+		T(info_then_go_agree),
+		T(go_unknown_stays_in_sync),
+		T(go_malformed),
+		T(go_longest),
+		T(nul_in_name),
+		T(list_refused),
+		T(list_exports),
+		T(list_in_pieces),
+		T(abort_acks_and_closes),
+		T(unsupported_options),
+		T(byte_by_byte),
+		T(shutdown_refuses_options),
+		T(idle_only_between_options),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
