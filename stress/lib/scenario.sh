@@ -175,25 +175,25 @@ run_group() {
 # share a guest
 run_groups() {
 	_group='' _group_params=''
-	for _s in "$@"; do
-		if ! scenario_fits "$_s"; then
+	for _next in "$@"; do
+		if ! scenario_fits "$_next"; then
 			NUMBER=$((NUMBER + 1))
-			echo "ok $NUMBER - $_s # SKIP not made for driver $DRIVER with server $SERVER"
+			echo "ok $NUMBER - $_next # SKIP not made for driver $DRIVER with server $SERVER"
 			continue
 		fi
-		scenario_load "$_s"
+		scenario_load "$_next"
 		if [ -n "$_group" ] && [ "$boot" = shared ] && [ "$params" = "$_group_params" ]; then
-			_group="$_group $_s"
+			_group="$_group $_next"
 			continue
 		fi
 		# shellcheck disable=SC2086 # lists of words
 		[ -z "$_group" ] || run_group $_group
 		_group=''
 		if [ "$boot" = shared ]; then
-			_group=$_s
+			_group=$_next
 			_group_params=$params
 		else
-			run_group "$_s"
+			run_group "$_next"
 		fi
 	done
 	# shellcheck disable=SC2086 # a list of words

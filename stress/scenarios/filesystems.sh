@@ -34,7 +34,9 @@ one() {
 	say "$1-full"
 	await "$1-counted"
 	rm /mnt/ballast
-	sync
+	# xfs frees the blocks of a removed file later, at unmount at the latest
+	umount /mnt
+	mount -t "$1" "/dev/${PREFIX}0" /mnt
 	check "$1: trim" fstrim /mnt
 	check "$1: unmounts again" umount /mnt
 	check "$1: disconnects again" nbd-client -d "/dev/${PREFIX}0"

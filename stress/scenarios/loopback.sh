@@ -4,7 +4,7 @@ desc='client and server on one machine: works, but swap on it is warned about'
 boot=shared
 mem=256
 servers=nbswap
-programs="iohammer $TOP/build/bin/nbd-server"
+programs="iohammer ${TOP:-}/build/bin/nbd-server"
 modules=loop
 
 guest() {

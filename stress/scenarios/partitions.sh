@@ -7,8 +7,12 @@ modules=loop
 
 prepare() {
 	disk "$WORK/raw" 64M
-	printf 'start=2048,size=16384\nstart=18432,size=32768\n' |
-		sfdisk -q "$WORK/raw" > /dev/null
+	# Two entries of an MBR: first sector 2048, 16384 of them; 18432, 32768
+	{
+		printf '\0\0\0\0\203\0\0\0\0\010\0\0\0\100\0\0'
+		printf '\0\0\0\0\203\0\0\0\0\110\0\0\0\200\0\0'
+	} | dd of="$WORK/raw" bs=1 seek=446 conv=notrunc status=none
+	printf '\125\252' | dd of="$WORK/raw" bs=1 seek=510 conv=notrunc status=none
 	serve raw "$WORK/raw"
 }
 

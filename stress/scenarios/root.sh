@@ -14,7 +14,7 @@ prepare() {
 	cat > "$_tree/sbin/init" <<-'END'
 		#!/bin/busybox sh
 		export PATH=/bin
-		busybox --install -s /bin
+		/bin/busybox --install -s /bin
 		mount -t devtmpfs dev /dev
 		mount -t proc proc /proc
 		mount -t sysfs sys /sys

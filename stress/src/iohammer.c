@@ -315,6 +315,10 @@ static int hammer(const char *path, unsigned int threads, unsigned int seconds)
 	}
 	h.block = (unsigned int)block / SECTOR;
 	part = (uint64_t)lseek(h.direct, 0, SEEK_END) / SECTOR / threads / 8 * 8;
+	if (!part) {
+		fprintf(stderr, "iohammer: %s is too small for %u threads\n", path, threads);
+		return 2;
+	}
 	h.sectors = part * threads;
 	h.model = calloc(h.sectors, sizeof(*h.model));
 	for (unsigned int i = 0; i < threads; i++) {
