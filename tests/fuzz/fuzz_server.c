@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The server's engine from the greeting to the last request, over memory.
+ *
+ * The first byte of the input chooses the size of the pieces in which the rest
+ * arrives and where shutdown begins; the rest is what the client sends.  All
+ * that the engine promises its owner is checked: requests it passes as good
+ * lie within the export, and what it sends is well formed.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "common/bytes.h"
+#include "server/connection.h"
+
+#define SIZE		(1u << 16)
+#define MAX_PAYLOAD	8192u
+
+static uint8_t disk[SIZE];
+
+static int mem_read(struct srv_backend *b, void *buf, uint32_t len, uint64_t offset)
+{
+	(void)b;
+	memcpy(buf, disk + offset, len);
+	return 0;
+}
+
+static int mem_write(struct srv_backend *b, const void *buf, uint32_t len, uint64_t offset,
+		     bool fua)
+{
+	(void)b;
+	(void)fua;
+	memcpy(disk + offset, buf, len);
+	/* One block is bad */
+	return offset <= 4096 && offset + len > 4096 ? -ENOSPC : 0;
+}
+
+static int mem_flush(struct srv_backend *b)
+{
+	(void)b;
+	return 0;
+}
+
+static int mem_trim(struct srv_backend *b, uint32_t len, uint64_t offset, bool fua)
+{
+	(void)b;
+	(void)fua;
+	memset(disk + offset, 0xaa, len);
+	return 0;
+}
+
+static int mem_zero(struct srv_backend *b, uint32_t len, uint64_t offset, bool keep, bool fua)
+{
+	(void)b;
+	(void)keep;
+	(void)fua;
+	memset(disk + offset, 0, len);
+	return 0;
+}
+
+static const struct srv_backend_ops mem_ops = {
+	.read = mem_read, .write = mem_write, .flush = mem_flush, .trim = mem_trim,
+	.zero = mem_zero,
+};
+
+static const char * const names[] = { "", "disk", "ro" };
+
+static bool list(void *ctx, unsigned int i, const char **name, const char **description)
+{
+	(void)ctx;
+	if (i >= 3)
+		return false;
+	*name = names[i];
+	*description = i ? "an export" : NULL;
+	return true;
+}
+
+static void open_export(struct srv_session *s)
+{
+	struct srv_export_info info = {
+		.size = SIZE,
+		.flags = NBD_WIRE_FLAG_HAS_FLAGS,
+		.min_block = 1,
+		.preferred_block = 4096,
+		.max_payload = MAX_PAYLOAD,
+		.name = "disk",
+		.description = "an export",
+	};
+
+	assert(strlen(s->name) <= NBD_WIRE_MAX_STRING);
+	if (!strcmp(s->name, "ro"))
+		info.flags |= NBD_WIRE_FLAG_READ_ONLY;
+	else
+		info.flags |= NBD_WIRE_FLAG_SEND_FLUSH | NBD_WIRE_FLAG_SEND_FUA |
+			      NBD_WIRE_FLAG_SEND_TRIM | NBD_WIRE_FLAG_SEND_WRITE_ZEROES;
+	if (!*s->name || !strcmp(s->name, "disk") || !strcmp(s->name, "ro"))
+		srv_session_opened(s, SRV_OPEN_OK, &info, "");
+	else if (*s->name == 'p')
+		srv_session_opened(s, SRV_OPEN_POLICY, NULL, "not for you");
+	else
+		srv_session_opened(s, SRV_OPEN_UNKNOWN, NULL, "unknown");
+}
+
+/* Everything sent in the handshake is one greeting, option replies, or a size and flags */
+static void check_out(const struct srv_session *s)
+{
+	const uint8_t *p = s->out, *end = s->out + s->out_len;
+
+	assert(s->out_len && s->out_len <= sizeof(s->out));
+	if (nbd_get_be64(p) == NBD_WIRE_INIT_MAGIC) {
+		assert(s->out_len == NBD_WIRE_GREETING_LEN);
+		return;
+	}
+	if (s->in_transmission && s->opt == NBD_WIRE_OPT_EXPORT_NAME) {
+		assert(s->out_len == NBD_WIRE_EXPORT_REPLY_LEN +
+		       (s->no_zeroes ? 0 : NBD_WIRE_EXPORT_ZEROES));
+		return;
+	}
+	while (p < end) {
+		assert(end - p >= NBD_WIRE_OPT_REPLY_LEN);
+		assert(nbd_get_be64(p) == NBD_WIRE_OPT_REPLY_MAGIC);
+		assert(nbd_get_be32(p + 8) == s->opt);
+		assert(nbd_get_be32(p + 16) <= end - p - NBD_WIRE_OPT_REPLY_LEN);
+		p += NBD_WIRE_OPT_REPLY_LEN + nbd_get_be32(p + 16);
+	}
+}
+
+/* Carry out a request; false when its payload has not come as a whole */
+static bool request(struct srv_session *s, const uint8_t **in, size_t *len)
+{
+	static uint8_t buf[MAX_PAYLOAD];
+	struct srv_backend b = { .ops = &mem_ops, .size = SIZE };
+	struct srv_export export = { .trim = true };
+	const struct srv_request *req = &s->req;
+	uint8_t head[NBD_WIRE_SIMPLE_REPLY_LEN];
+	uint32_t error = req->error;
+
+	if (!error) {
+		assert(req->offset <= SIZE && req->length <= SIZE - req->offset);
+		if (req->type == NBD_WIRE_CMD_READ || req->type == NBD_WIRE_CMD_WRITE)
+			assert(req->length <= MAX_PAYLOAD);
+		if (req->type != NBD_WIRE_CMD_READ && req->type != NBD_WIRE_CMD_FLUSH)
+			assert(!(s->info.flags & NBD_WIRE_FLAG_READ_ONLY));
+		assert(!s->shutdown);
+		if (req->type == NBD_WIRE_CMD_WRITE) {
+			if (*len < req->length)
+				return false;
+			memcpy(buf, *in, req->length);
+			*in += req->length;
+			*len -= req->length;
+		}
+		error = srv_execute(&b, &export, req, buf);
+	}
+	srv_reply_encode(head, req->cookie, error);
+	assert(nbd_get_be64(head + 8) == req->cookie);
+	return true;
+}
+
+/* false when the session has ended */
+static bool feed(struct srv_session *s, const uint8_t **in, size_t *len, size_t piece)
+{
+	size_t n, left;
+
+	do {
+		n = *len < piece ? *len : piece;
+		left = n;
+		switch (srv_session_next(s, in, &left)) {
+		case SRV_MORE:
+			assert(!left);
+			*len -= n;
+			break;
+		case SRV_SEND:
+			*len -= n - left;
+			check_out(s);
+			srv_session_sent(s);
+			break;
+		case SRV_OPEN:
+			*len -= n - left;
+			open_export(s);
+			break;
+		case SRV_REQUEST:
+			*len -= n - left;
+			if (!request(s, in, len))
+				return false;
+			break;
+		case SRV_CLOSE:
+			assert(*s->reason);
+			return false;
+		}
+	} while (*len);
+	return true;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const size_t pieces[] = { 1, 2, 3, 7, 16, 27, 28, 29, 100, 4096, 65536, 1u << 30 };
+	static struct srv_session s;
+	const uint8_t *in;
+	size_t piece, len;
+
+	if (!size)
+		return 0;
+	piece = pieces[(data[0] & 0x7f) % (sizeof(pieces) / sizeof(*pieces))];
+	in = data + 1;
+	len = size - 1;
+	/* What one input leaves must not matter to the next */
+	memset(disk, 0, sizeof(disk));
+	memset(&s, 0x5a, sizeof(s));
+	srv_session_init(&s, data[0] % 5 ? list : NULL, NULL);
+	if (data[0] & 0x80) {
+		size_t first = len / 2;
+
+		len -= first;
+		if (!feed(&s, &in, &first, piece))
+			return 0;
+		srv_session_shutdown(&s);
+	}
+	feed(&s, &in, &len, piece);
+	return 0;
+}
