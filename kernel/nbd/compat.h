@@ -105,17 +105,43 @@ static inline int nbd_compat_set_limits(struct gendisk *disk, const struct nbd_l
 }
 #endif
 
+int nbd_device_open(struct gendisk *disk);
+void nbd_device_release(struct gendisk *disk);
+int nbd_device_ioctl(struct gendisk *disk, unsigned int cmd, unsigned long arg);
+
 /* Since 6.5 block devices are opened, released and controlled by other types */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
-#define NBD_COMPAT_OPEN(name, disk)	name(struct gendisk *disk, blk_mode_t mode)
-#define NBD_COMPAT_RELEASE(name, disk)	name(struct gendisk *disk)
-#define NBD_COMPAT_OPEN_DISK(disk)	(disk)
-typedef blk_mode_t nbd_compat_mode_t;
+static inline int nbd_compat_open(struct gendisk *disk, blk_mode_t mode)
+{
+	return nbd_device_open(disk);
+}
+
+static inline void nbd_compat_release(struct gendisk *disk)
+{
+	nbd_device_release(disk);
+}
+
+static inline int nbd_compat_ioctl(struct block_device *bdev, blk_mode_t mode, unsigned int cmd,
+				   unsigned long arg)
+{
+	return nbd_device_ioctl(bdev->bd_disk, cmd, arg);
+}
 #else
-#define NBD_COMPAT_OPEN(name, disk)	name(struct block_device *disk, fmode_t mode)
-#define NBD_COMPAT_RELEASE(name, disk)	name(struct gendisk *disk, fmode_t mode)
-#define NBD_COMPAT_OPEN_DISK(disk)	((disk)->bd_disk)
-typedef fmode_t nbd_compat_mode_t;
+static inline int nbd_compat_open(struct block_device *bdev, fmode_t mode)
+{
+	return nbd_device_open(bdev->bd_disk);
+}
+
+static inline void nbd_compat_release(struct gendisk *disk, fmode_t mode)
+{
+	nbd_device_release(disk);
+}
+
+static inline int nbd_compat_ioctl(struct block_device *bdev, fmode_t mode, unsigned int cmd,
+				   unsigned long arg)
+{
+	return nbd_device_ioctl(bdev->bd_disk, cmd, arg);
+}
 #endif
 
 #endif /* NBD_COMPAT_H */

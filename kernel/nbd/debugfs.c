@@ -5,7 +5,7 @@
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
 
-#include "nbd.h"
+#include "internal.h"
 
 static struct dentry *root;
 

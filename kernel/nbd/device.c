@@ -16,35 +16,54 @@
 #include <net/net_namespace.h>
 
 #include "compat.h"
-#include "nbd.h"
+#include "internal.h"
 
 /* Longest wait for the first outcome of a link, beyond its own time-outs, s */
 #define SETUP_GRACE	5
 
-static int NBD_COMPAT_OPEN(device_open, disk)
-{
-	struct nbd_device *dev = NBD_COMPAT_OPEN_DISK(disk)->private_data;
-
-	/* Pairs with in_use(): both under open_mutex */
-	return READ_ONCE(dev->state) == NBDX_STATE_TEARDOWN ? -ENXIO : 0;
-}
-
-static void NBD_COMPAT_RELEASE(device_release, disk)
+/**
+ * nbd_device_open() - the block layer opens the device
+ * @disk: its gendisk
+ *
+ * Context: open_mutex held, as by in_use().
+ * Return: 0 or -ENXIO.
+ */
+int nbd_device_open(struct gendisk *disk)
 {
 	struct nbd_device *dev = disk->private_data;
 
-	if (!disk_openers(disk) && READ_ONCE(dev->state) == NBDX_STATE_LIVE &&
-	    dev->config.client_flags & NBD_CFLAG_DISCONNECT_ON_CLOSE) {
-		refcount_inc(&dev->refs);
-		if (!queue_work(nbd_workqueue, &dev->close_work))
-			nbd_device_put(dev);
-	}
+	return READ_ONCE(dev->state) == NBDX_STATE_TEARDOWN ? -ENXIO : 0;
 }
 
-static int device_ioctl(struct block_device *bdev, nbd_compat_mode_t mode, unsigned int cmd,
-			unsigned long arg)
+/**
+ * nbd_device_release() - the block layer closes the device
+ * @disk: its gendisk
+ *
+ * Context: open_mutex held.
+ */
+void nbd_device_release(struct gendisk *disk)
 {
-	return nbd_ioctl(bdev->bd_disk->private_data, cmd, arg);
+	struct nbd_device *dev = disk->private_data;
+
+	if (disk_openers(disk) || READ_ONCE(dev->state) != NBDX_STATE_LIVE ||
+	    !(READ_ONCE(dev->config.client_flags) & NBD_CFLAG_DISCONNECT_ON_CLOSE))
+		return;
+	refcount_inc(&dev->refs);
+	if (!queue_work(nbd_workqueue, &dev->close_work))
+		nbd_device_put(dev);
+}
+
+/**
+ * nbd_device_ioctl() - an ioctl on the device or a partition of it
+ * @disk: its gendisk
+ * @cmd: NBD_*
+ * @arg: its argument
+ *
+ * Return: 0 or -errno.
+ */
+int nbd_device_ioctl(struct gendisk *disk, unsigned int cmd, unsigned long arg)
+{
+	return nbd_ioctl(disk->private_data, cmd, arg);
 }
 
 static void device_free(struct gendisk *disk)
@@ -54,10 +73,10 @@ static void device_free(struct gendisk *disk)
 
 static const struct block_device_operations device_ops = {
 	.owner		= THIS_MODULE,
-	.open		= device_open,
-	.release	= device_release,
-	.ioctl		= device_ioctl,
-	.compat_ioctl	= device_ioctl,
+	.open		= nbd_compat_open,
+	.release	= nbd_compat_release,
+	.ioctl		= nbd_compat_ioctl,
+	.compat_ioctl	= nbd_compat_ioctl,
 	.free_disk	= device_free,
 };
 
@@ -229,11 +248,18 @@ int nbd_device_check_export(struct nbd_device *dev, const struct nbd_export *exp
 			 export->flags);
 	else if (export->min_block != is->min_block || export->max_payload != is->max_payload)
 		snprintf(why, len,
-			 "export has changed: its block size and payload were %u and %u, are %u and %u",
+			 "export has changed: block size and payload were %u and %u, are %u and %u",
 			 is->min_block, is->max_payload, export->min_block, export->max_payload);
 	else
 		return 0;
 	return -EREMCHG;
+}
+
+static bool is_loopback(const struct sockaddr_storage *address)
+{
+	if (address->ss_family == AF_INET6)
+		return ipv6_addr_loopback(&((const struct sockaddr_in6 *)address)->sin6_addr);
+	return ipv4_is_loopback(((const struct sockaddr_in *)address)->sin_addr.s_addr);
 }
 
 /**
@@ -251,13 +277,8 @@ const char *nbd_device_not_swap_safe(const struct nbd_device *dev)
 	if (dev->config.dead_conn_timeout)
 		return "requests fail when no link has been there for dead_conn_timeout";
 	for (i = 0; i < dev->config.nr_addresses; i++) {
-		const struct sockaddr_storage *a = &dev->config.addresses[i];
-
-		if ((a->ss_family == AF_INET &&
-		     ipv4_is_loopback(((struct sockaddr_in *)a)->sin_addr.s_addr)) ||
-		    (a->ss_family == AF_INET6 &&
-		     ipv6_addr_loopback(&((struct sockaddr_in6 *)a)->sin6_addr)))
-			return "its server runs on this machine and needs the memory it is to provide";
+		if (is_loopback(&dev->config.addresses[i]))
+			return "its server is this machine and needs the memory it is to provide";
 	}
 	return NULL;
 }
@@ -285,7 +306,8 @@ static int derive_limits(struct nbd_device *dev, struct nbd_limits *limits, u64 
 	}
 	*size = config->size ?: export->size;
 	if (*size > export->size) {
-		snprintf(why, len, "size %llu: the export has only %llu bytes", *size, export->size);
+		snprintf(why, len, "size %llu: the export has only %llu bytes", *size,
+			 export->size);
 		return -EINVAL;
 	}
 	*size = round_down(*size, block);
@@ -315,6 +337,7 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 {
 	struct gendisk *disk = dev->disk;
 	struct nbd_limits limits = { };
+	bool read_only;
 	u64 size;
 	int err;
 
@@ -329,8 +352,9 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 		snprintf(why, len, "block layer refuses the limits of the export");
 		return err;
 	}
-	set_disk_ro(disk, dev->export.flags & NBD_WIRE_FLAG_READ_ONLY ||
-			  dev->config.flags & NBDX_FLAG_READ_ONLY);
+	read_only = dev->export.flags & NBD_WIRE_FLAG_READ_ONLY ||
+		    dev->config.flags & NBDX_FLAG_READ_ONLY;
+	set_disk_ro(disk, read_only);
 
 	mutex_lock(&dev->lock);
 	/* Pairs with nbd_queue_kick() */
@@ -369,8 +393,9 @@ static int await_outcome(struct nbd_device *dev, struct nbd_link *link, char *wh
 	long left;
 	int err;
 
-	left = wait_event_killable_timeout(dev->setup, outcome_of(link) != -EINPROGRESS ||
-						       READ_ONCE(dev->abort),
+	left = wait_event_killable_timeout(dev->setup,
+					   outcome_of(link) != -EINPROGRESS ||
+					   READ_ONCE(dev->abort),
 					   msecs_to_jiffies(ms));
 	err = left < 0 ? -EINTR : READ_ONCE(dev->abort) ? -ECANCELED : outcome_of(link);
 	if (err == -EINPROGRESS)

@@ -102,7 +102,7 @@ static void send_export_name(struct nbd_handshake *hs)
 	enter(hs, NBD_HS_EXPORT, NBD_WIRE_EXPORT_REPLY_LEN);
 }
 
-static void greeting(struct nbd_handshake *hs)
+static void greeted(struct nbd_handshake *hs)
 {
 	u64 magic = get64(hs->in), style = get64(hs->in + 8);
 	u16 flags = get16(hs->in + 16);
@@ -243,7 +243,8 @@ static const struct {
 	{ NBD_WIRE_REP_ERR_TLS_REQD, -EACCES, "server demands TLS for export" },
 	{ NBD_WIRE_REP_ERR_POLICY, -EACCES, "server's policy forbids export" },
 	{ NBD_WIRE_REP_ERR_SHUTDOWN, -ESHUTDOWN, "server is shutting down; export" },
-	{ NBD_WIRE_REP_ERR_BLOCK_SIZE_REQD, -EPROTO, "server wants its block sizes obeyed for export" },
+	{ NBD_WIRE_REP_ERR_BLOCK_SIZE_REQD, -EPROTO,
+	  "server demands its block sizes for export" },
 	{ NBD_WIRE_REP_ERR_INVALID, -EINVAL, "server finds the request invalid for export" },
 	{ NBD_WIRE_REP_ERR_PLATFORM, -EOPNOTSUPP, "server's platform does not support export" },
 	{ NBD_WIRE_REP_ERR_TOO_BIG, -E2BIG, "server finds the request too long for export" },
@@ -267,7 +268,7 @@ static void reply_error(struct nbd_handshake *hs)
 	u32 have = hs->have, type = hs->reply_type;
 	u32 i;
 
-	for (i = 0; i < sizeof(reply_errors) / sizeof(reply_errors[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(reply_errors); i++) {
 		if (reply_errors[i].type == type) {
 			text = reply_errors[i].text;
 			error = reply_errors[i].error;
@@ -338,7 +339,7 @@ static void advance(struct nbd_handshake *hs)
 	while (hs->have == hs->want) {
 		switch (hs->state) {
 		case NBD_HS_GREETING:
-			greeting(hs);
+			greeted(hs);
 			break;
 		case NBD_HS_REPLY:
 			reply_header(hs);

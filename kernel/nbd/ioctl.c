@@ -12,7 +12,7 @@
 #include <net/net_namespace.h>
 
 #include "compat.h"
-#include "nbd.h"
+#include "internal.h"
 
 #define DEFAULT_BLOCK	1024	/* mainline's */
 #define DEFAULT_TIMEOUT	30	/* s */

@@ -12,7 +12,7 @@
 #include <linux/slab.h>
 
 #include "compat.h"
-#include "nbd.h"
+#include "internal.h"
 #include "trace.h"
 
 /* Pause between attempts, ms: doubles from the first to the last */

@@ -9,7 +9,7 @@
 #include <linux/major.h>
 #include <linux/module.h>
 
-#include "nbd.h"
+#include "internal.h"
 
 #define CREATE_TRACE_POINTS
 #include "trace.h"

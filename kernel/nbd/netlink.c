@@ -14,7 +14,7 @@
 #include <linux/slab.h>
 #include <net/genetlink.h>
 
-#include "nbd.h"
+#include "internal.h"
 
 /* Bounds of what the administrator may ask for */
 #define CONNECT_TIMEOUT_DEFAULT	10000	/* ms */

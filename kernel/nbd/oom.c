@@ -11,7 +11,7 @@
 #include <linux/oom.h>
 #include <linux/sched.h>
 
-#include "nbd.h"
+#include "internal.h"
 
 static unsigned int oom_patience = 120;
 module_param(oom_patience, uint, 0644);

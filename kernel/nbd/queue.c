@@ -4,7 +4,7 @@
  * through the links and back when one breaks, to completion.  Who answers a
  * request is its owner's business; that it is answered once is ours.
  */
-#include "nbd.h"
+#include "internal.h"
 #include "trace.h"
 
 /* So many READs may overtake a WRITE before it gets its turn */

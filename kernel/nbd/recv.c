@@ -9,7 +9,7 @@
  */
 #include <net/tcp.h>
 
-#include "nbd.h"
+#include "internal.h"
 
 /* Replies that the thread reads before it looks at what there is to send */
 #define RECV_BUDGET	64
@@ -61,7 +61,8 @@ static int header_done(struct nbd_link *link)
 	}
 	cmd = nbd_queue_find(link, cookie);
 	if (!cmd) {
-		nbd_link_say(link, "server replied to request %llu, which is not in flight", cookie);
+		nbd_link_say(link, "server replied to request %llu, which is not in flight",
+			     cookie);
 		return broken(link);
 	}
 	/* It asks us to go; what it has not done will be asked for again */

@@ -3,7 +3,7 @@
  * The sending half of a link, run by its thread alone: never blocks, copies
  * into the socket's bounded buffer, and takes up where it left off.
  */
-#include "nbd.h"
+#include "internal.h"
 
 /**
  * nbd_send_bytes() - give the socket what it takes now

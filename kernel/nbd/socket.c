@@ -10,7 +10,7 @@
 #include <net/tcp.h>
 
 #include "compat.h"
-#include "nbd.h"
+#include "internal.h"
 
 /*
  * Socket buffers, bytes of truesize, locked so that they are a bound and not a

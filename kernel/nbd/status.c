@@ -4,7 +4,7 @@
  */
 #include <net/netlink.h>
 
-#include "nbd.h"
+#include "internal.h"
 
 /* nla_put_u64_64bit() by this shorter name */
 static int put_u64(struct sk_buff *msg, int attr, u64 value, int pad)

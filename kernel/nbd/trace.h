@@ -10,7 +10,7 @@
 
 #include <linux/tracepoint.h>
 
-#include "nbd.h"
+#include "internal.h"
 
 #define nbd_show_type(type)				\
 	__print_symbolic(type,				\

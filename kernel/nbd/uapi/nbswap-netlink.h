@@ -73,9 +73,9 @@ enum {
 #define NBDX_ADDRESS_MAX	(__NBDX_ADDRESS_MAX - 1)
 
 /* NBDX_ATTR_FLAGS */
-#define NBDX_FLAG_READ_ONLY	(1 << 0)	/* even if the export is writable */
-#define NBDX_FLAG_SWAP		(1 << 1)	/* meant for swap: check and warn */
-#define NBDX_FLAG_NO_GO		(1 << 2)	/* negotiate by EXPORT_NAME alone */
+#define NBDX_FLAG_READ_ONLY	0x1	/* even if the export is writable */
+#define NBDX_FLAG_SWAP		0x2	/* meant for swap: check and warn */
+#define NBDX_FLAG_NO_GO		0x4	/* negotiate by EXPORT_NAME alone */
 #define NBDX_FLAG_ALL		(NBDX_FLAG_READ_ONLY | NBDX_FLAG_SWAP | NBDX_FLAG_NO_GO)
 
 /* NBDX_DEVICE_STATE */
@@ -99,7 +99,7 @@ enum {
 	NBDX_DEVICE_MAX_PAYLOAD,	/* u32, largest request, bytes */
 	NBDX_DEVICE_SERVER_FLAGS,	/* u32, transmission flags */
 	NBDX_DEVICE_FLAGS,		/* u32, NBDX_FLAG_* */
-	NBDX_DEVICE_MANAGED,		/* u8, 1: the kernel makes the connections, 0: sockets were handed over */
+	NBDX_DEVICE_MANAGED,		/* u8, 0: sockets were handed over */
 	NBDX_DEVICE_OPENERS,		/* u32 */
 	NBDX_DEVICE_PID,		/* u32, who configured it */
 	NBDX_DEVICE_QUEUED,		/* u32, requests that wait for a link */
@@ -109,7 +109,7 @@ enum {
 	NBDX_DEVICE_COUNTERS,		/* nest of NBDX_COUNTER_* */
 	NBDX_DEVICE_LINK,		/* nest of NBDX_LINK_*, once a link */
 	NBDX_DEVICE_PAD,
-	NBDX_DEVICE_SWAP_SAFE,		/* u8, 1: built to carry swap; 0: NBDX_DEVICE_WHY says why not */
+	NBDX_DEVICE_SWAP_SAFE,		/* u8, 0: NBDX_DEVICE_WHY says why not */
 	NBDX_DEVICE_WHY,		/* string */
 	NBDX_DEVICE_BACKEND,		/* string, NBD_ATTR_BACKEND_IDENTIFIER if given */
 	__NBDX_DEVICE_MAX,

@@ -2,7 +2,7 @@
 /*
  * The driver's objects and who owns what.
  *
- *   device   gendisk, blk-mq, limits and the state that the administrator
+ *   device     gendisk, blk-mq, limits and the state that the administrator
  *            sees.  Knows no socket.
  *   queue    the requests of a device, from queue_rq to completion.
  *   link     one connection: address, socket, thread, state machine.  Takes
@@ -22,8 +22,8 @@
  * Nothing on the I/O or recovery path takes a mutex, allocates other than
  * from the reserve, or waits for anything but its own socket.
  */
-#ifndef NBD_NBD_H
-#define NBD_NBD_H
+#ifndef NBD_INTERNAL_H
+#define NBD_INTERNAL_H
 
 #include <linux/blk-mq.h>
 #include <linux/bvec.h>
@@ -140,7 +140,7 @@ struct nbd_cmd {
  * @dead: requests fail at once
  */
 struct nbd_queue {
-	spinlock_t lock;
+	spinlock_t lock;	/* all of it; BH; innermost */
 	struct list_head reads;
 	struct list_head writes;
 	unsigned int queued;
@@ -294,7 +294,7 @@ struct nbd_device {
 	struct gendisk *disk;
 	struct blk_mq_tag_set tags;
 
-	struct mutex lock;
+	struct mutex lock;	/* state, config, links, export, ioctl */
 	unsigned int state;
 	struct nbd_config config;
 	struct nbd_link *links[NBDX_MAX_LINKS];
@@ -431,4 +431,4 @@ void nbd_oom_unregister(void);
 void nbd_oom_write_started(void);
 void nbd_oom_write_done(void);
 
-#endif /* NBD_NBD_H */
+#endif /* NBD_INTERNAL_H */
