@@ -10,19 +10,21 @@
 #include "text.h"
 #include "uri.h"
 
-#define MAX_WORDS	3
-#define LONG_BASE	256		/* getopt's value of option i is LONG_BASE + i */
+#define MAX_WORDS 3
+#define LONG_BASE 256 /* getopt's value of option i is LONG_BASE + i */
 
 /*
  * Prefixes that mean one option to the reference client and would be ambiguous
  * here, because there are more options.  getopt prefers an exact name.
  */
-static const struct { const char *prefix, *name; } old_prefixes[] = {
-	{ "co", "connections" }, { "con", "connections" }, { "conn", "connections" },
+static const struct {
+	const char *prefix, *name;
+} old_prefixes[] = {
+	{ "co", "connections" },    { "con", "connections" },	 { "conn", "connections" },
 	{ "conne", "connections" }, { "connec", "connections" }, { "connect", "connections" },
 };
 
-#define NPREFIXES	(sizeof(old_prefixes) / sizeof(old_prefixes[0]))
+#define NPREFIXES (sizeof(old_prefixes) / sizeof(old_prefixes[0]))
 
 void client_args_init(struct client_args *args)
 {
@@ -99,7 +101,7 @@ static void make_tables(struct option *long_options, char *short_options)
 	*p++ = '-';
 	*p++ = ':';
 	for (i = 0; i < client_noptions; i++) {
-		long_options[i] = (struct option) {
+		long_options[i] = (struct option){
 			.name = client_options[i].name,
 			.has_arg = client_options[i].arg ? required_argument : no_argument,
 			.val = LONG_BASE + (int)i,
@@ -146,8 +148,11 @@ static int bad_option(int c, const char *word, struct client_error *err)
 /* Words of before there were options: bs=N and timeout=N; 1: it is none of them */
 static int old_word(struct client_args *args, const char *word, struct client_error *err)
 {
-	static const struct { const char *start, *name; } old[] = {
-		{ "bs=", "block-size" }, { "timeout=", "timeout" },
+	static const struct {
+		const char *start, *name;
+	} old[] = {
+		{ "bs=", "block-size" },
+		{ "timeout=", "timeout" },
 	};
 	unsigned int i;
 
@@ -191,7 +196,7 @@ static int parse_options(int argc, char *argv[], struct client_args *args, struc
 	int c;
 
 	make_tables(long_options, short_options);
-	optind = 0;		/* glibc: start anew */
+	optind = 0; /* glibc: start anew */
 	opterr = 0;
 	while ((c = getopt_long_only(argc, argv, short_options, long_options, NULL)) != -1) {
 		if (c == 1) {
@@ -239,7 +244,8 @@ static int set_host(struct client_args *args, const char *word, struct client_er
 		return set(&args->host, word, err);
 	if (args->unix_path || args->export)
 		return client_error_set(err, CLIENT_USAGE,
-					"'%s' is a URI and says all: leave out -name and -unix", word);
+					"'%s' is a URI and says all: leave out -name and -unix",
+					word);
 	if (client_uri_parse(word, &uri, err))
 		return -1;
 	args->host = uri.host;
@@ -270,8 +276,8 @@ static int take_server(struct client_args *args, const struct words *words,
 	}
 	if (n < words->n && is_number(words->word[n])) {
 		if (args->port)
-			return client_error_set(err, CLIENT_USAGE,
-						"the port is given twice: '%s'", words->word[n]);
+			return client_error_set(err, CLIENT_USAGE, "the port is given twice: '%s'",
+						words->word[n]);
 		if (set_port(args, words->word[n++], err))
 			return -1;
 	}
@@ -280,13 +286,13 @@ static int take_server(struct client_args *args, const struct words *words,
 
 static int check_device(const struct client_args *args, struct client_error *err)
 {
-	int index = args->command == CLIENT_CHECK ?
-		client_device_index_of_partition(args->device) :
-		client_device_index(args->device);
+	int index = args->command == CLIENT_CHECK ? client_device_index_of_partition(args->device) :
+						    client_device_index(args->device);
 
 	if (index >= 0)
 		return 0;
-	return client_error_set(err, args->command == CLIENT_CHECK ? CLIENT_CANNOT_TELL : CLIENT_USAGE,
+	return client_error_set(err,
+				args->command == CLIENT_CHECK ? CLIENT_CANNOT_TELL : CLIENT_USAGE,
 				"'%s' is no NBD device: give one like /dev/nb0 or /dev/nbd0",
 				args->device);
 }
@@ -296,8 +302,7 @@ static int check_connect(const struct client_args *args, struct client_error *er
 	if (args->preinit && !args->size)
 		return client_error_set(err, CLIENT_USAGE, "-preinit needs -size");
 	if (args->block_size & (args->block_size - 1))
-		return client_error_set(err, CLIENT_USAGE,
-					"-block-size %llu is not a power of two",
+		return client_error_set(err, CLIENT_USAGE, "-block-size %llu is not a power of two",
 					(unsigned long long)args->block_size);
 	if (args->size && args->size % (args->block_size ? args->block_size : 512))
 		return client_error_set(err, CLIENT_USAGE,
@@ -314,9 +319,10 @@ static int words_connect(struct client_args *args, const struct words *words,
 
 	if (words->n == 1 && !args->unix_path && !client_uri_is(words->word[0])) {
 		if (client_device_index(words->word[0]) < 0)
-			return client_error_set(err, CLIENT_USAGE,
-						"'%s' is no NBD device, and to connect to a host of that name a device is needed: nbd-client %s /dev/nb0",
-						words->word[0], words->word[0]);
+			return client_error_set(
+				err, CLIENT_USAGE,
+				"'%s' is no NBD device, and to connect to a host of that name a device is needed: nbd-client %s /dev/nb0",
+				words->word[0], words->word[0]);
 		args->command = CLIENT_CONNECT_TAB;
 		return set(&args->device, words->word[0], err);
 	}
@@ -335,8 +341,7 @@ static int words_connect(struct client_args *args, const struct words *words,
 	return check_connect(args, err);
 }
 
-static int take_words(struct client_args *args, const struct words *words,
-		      struct client_error *err)
+static int take_words(struct client_args *args, const struct words *words, struct client_error *err)
 {
 	unsigned int used = 0;
 	int n;

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "commands.h"
 #include "device.h"
 #include "nbdtab.h"
 #include "text.h"
 
-#define NODE_TIMEOUT	10000		/* ms for udev to make the node */
+#define NODE_TIMEOUT 10000 /* ms for udev to make the node */
 
 void client_connect_report(FILE *out, const char *name, const char *peer, const char *export,
 			   uint64_t size, unsigned int links)
@@ -27,7 +25,8 @@ void client_connect_report(FILE *out, const char *name, const char *peer, const 
 void client_connect_warn_local(const struct client_args *args, const struct sockaddr *peer)
 {
 	if (args->swap && client_address_is_local(peer))
-		client_warn("the server is on this machine: swap on it can deadlock, as the server needs memory to free memory");
+		client_warn(
+			"the server is on this machine: swap on it can deadlock, as the server needs memory to free memory");
 }
 
 void client_print_warnings(struct client_args *args)
@@ -58,12 +57,14 @@ int client_connect_addresses(const struct client_args *args, struct client_addre
 /* The node opens: partitions have been looked for */
 static int wait_for_node(int index, struct client_error *err)
 {
-	int fd = client_device_open(CLIENT_SYSFS, CLIENT_DEV, index, O_RDONLY, NODE_TIMEOUT, err);
+	char name[CLIENT_DEVICE_NAME], prefix[CLIENT_DEVICE_NAME + 32];
+	bool exists;
 
-	if (fd < 0)
-		return client_error_prefix(err, "the device is connected, but");
-	close(fd);
-	return CLIENT_OK;
+	if (!client_device_settle(CLIENT_SYSFS, CLIENT_DEV, index, NODE_TIMEOUT, err))
+		return CLIENT_OK;
+	snprintf(prefix, sizeof(prefix), "%s is connected, but",
+		 client_device_name(CLIENT_SYSFS, index, name, &exists));
+	return client_error_prefix(err, prefix);
 }
 
 static int on_index(struct nlmsghdr *hdr, void *arg)
@@ -84,8 +85,8 @@ static int call_connect(struct client_genl *genl, const struct client_args *args
 	if (!answer.error)
 		return 0;
 	return client_genl_explain(CLIENT_OP_CONNECT,
-				   client_device_called(CLIENT_SYSFS, args->device, name),
-				   &answer, err);
+				   client_device_called(CLIENT_SYSFS, args->device, name), &answer,
+				   err);
 }
 
 static uint32_t driver_flags(const struct client_args *args)
@@ -171,10 +172,10 @@ static int connect_handed_over(struct client_genl *genl, const struct client_arg
 	if (!ret)
 		ret = wait_for_node(index, err);
 	if (!ret)
-		client_connect_report(stdout,
-				      client_device_name(CLIENT_SYSFS, index, name, &exists),
-				      client_address_text(&handover.peer.sa, handover.peer.len, peer),
-				      args->export ? args->export : "", handover.size, handover.n);
+		client_connect_report(
+			stdout, client_device_name(CLIENT_SYSFS, index, name, &exists),
+			client_address_text(&handover.peer.sa, handover.peer.len, peer),
+			args->export ? args->export : "", handover.size, handover.n);
 	client_handover_close(&handover);
 	return ret;
 }
@@ -182,9 +183,11 @@ static int connect_handed_over(struct client_genl *genl, const struct client_arg
 static void warn_handed_over(const struct client_genl *genl)
 {
 	if (genl->extended)
-		client_warn("the driver cannot remake a connection over a Unix socket or without negotiation: recovery and swap safety are not provided");
+		client_warn(
+			"the driver cannot remake a connection over a Unix socket or without negotiation: recovery and swap safety are not provided");
 	else
-		client_warn("this is the mainline nbd driver: recovery and swap safety are not provided");
+		client_warn(
+			"this is the mainline nbd driver: recovery and swap safety are not provided");
 }
 
 static int connect_by_netlink(const struct client_args *args,
@@ -226,7 +229,8 @@ int client_connect(struct client_args *args, char *argv0, struct client_error *e
 	if (client_handover_open(args, &addresses, &handover, err))
 		return -1;
 	client_connect_warn_local(args, &handover.peer.sa);
-	client_warn("with -nonetlink the driver does not remake connections: recovery and swap safety are not provided");
+	client_warn(
+		"with -nonetlink the driver does not remake connections: recovery and swap safety are not provided");
 	ret = client_ioctl_connect(args, &handover, argv0, err);
 	client_handover_close(&handover);
 	return ret;

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "device.h"
 
-#define MAX_INDEX	((1 << 20) - 1)		/* the kernel's minor numbers */
+#define MAX_INDEX ((1 << 20) - 1) /* the kernel's minor numbers */
 
 /* Index at the start of name, what follows the digits in *rest; -1: none */
 static int index_of(const char *name, const char **rest)
@@ -114,8 +117,7 @@ static int open_block(const char *path, int flags)
 }
 
 /* The node with the driver's name, else the link with the other name */
-static int open_node(const char *sysfs, const char *dev, int index, int flags,
-		     char path[512])
+static int open_node(const char *sysfs, const char *dev, int index, int flags, char path[512])
 {
 	static const char *const other[] = { "nb%d", "nbd%d" };
 	char name[CLIENT_DEVICE_NAME];
@@ -160,12 +162,59 @@ int client_device_open(const char *sysfs, const char *dev, int index, int flags,
 					"cannot open %s: %s; run nbd-client as root", path,
 					strerror(errno));
 	if (errno == EBUSY)
-		return client_error_set(err, CLIENT_BUSY,
-					"%s is in use (swap or mounted): swapoff or umount it first",
-					path);
+		return client_error_set(
+			err, CLIENT_BUSY,
+			"%s is in use (swap or mounted): swapoff or umount it first", path);
 	if (errno == ENOENT)
-		return client_error_set(err, CLIENT_NO_DRIVER,
-					"there is no %s: load the driver (modprobe nbd), and see that /dev is a devtmpfs or run by udev",
-					path);
+		return client_error_set(
+			err, CLIENT_NO_DRIVER,
+			"there is no %s: load the driver (modprobe nbd), and see that /dev is a devtmpfs or run by udev",
+			path);
 	return client_error_set(err, CLIENT_FAILED, "cannot open %s: %s", path, strerror(errno));
+}
+
+/* The outcome goes through the pipe; the exit code says nothing */
+static void settle_in_child(const char *sysfs, const char *dev, int index, unsigned int timeout_ms,
+			    int pipe_fd)
+{
+	struct client_error result = { .code = CLIENT_OK };
+
+	if (client_device_open(sysfs, dev, index, O_RDONLY, timeout_ms, &result) >= 0)
+		result.code = CLIENT_OK;
+	_exit(write(pipe_fd, &result, sizeof(result)) != sizeof(result));
+}
+
+int client_device_settle(const char *sysfs, const char *dev, int index, unsigned int timeout_ms,
+			 struct client_error *err)
+{
+	struct client_error result;
+	struct pollfd pfd = { .events = POLLIN };
+	int pipes[2], ret;
+	pid_t pid;
+
+	if (pipe2(pipes, O_CLOEXEC))
+		return client_error_set(err, CLIENT_FAILED, "cannot make a pipe: %s",
+					strerror(errno));
+	pid = fork();
+	if (!pid)
+		settle_in_child(sysfs, dev, index, timeout_ms, pipes[1]);
+	close(pipes[1]);
+	pfd.fd = pipes[0];
+	if (pid < 0) {
+		ret = client_error_set(err, CLIENT_FAILED, "cannot fork: %s", strerror(errno));
+	} else if (poll(&pfd, 1, 2 * (int)timeout_ms) <= 0 ||
+		   read(pipes[0], &result, sizeof(result)) != sizeof(result)) {
+		/* It may sleep in the kernel and not heed this before the device answers */
+		kill(pid, SIGKILL);
+		ret = client_error_set(
+			err, CLIENT_FAILED,
+			"reading from it takes longer than %u s: nbd-client status tells of its connections",
+			timeout_ms / 1000);
+	} else {
+		waitpid(pid, NULL, 0);
+		*err = result;
+		ret = result.code ? -1 : 0;
+	}
+	close(pipes[0]);
+	return ret;
 }

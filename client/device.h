@@ -11,9 +11,9 @@
 
 #include "error.h"
 
-#define CLIENT_DEVICE_NAME	32
-#define CLIENT_SYSFS		"/sys/block"
-#define CLIENT_DEV		"/dev"
+#define CLIENT_DEVICE_NAME 32
+#define CLIENT_SYSFS	   "/sys/block"
+#define CLIENT_DEV	   "/dev"
 
 /* Index of "nbN", "nbdN", "/dev/nbN", "/dev/nbdN"; -1: not such a name */
 int client_device_index(const char *name);
@@ -29,8 +29,7 @@ const char *client_device_called(const char *sysfs, const char *given,
 				 char name[CLIENT_DEVICE_NAME]);
 
 /* Text of a sysfs attribute of the device, without newline; -1 and errno if there is none */
-int client_device_attr(const char *sysfs, const char *name, const char *attr, char *buf,
-		       int size);
+int client_device_attr(const char *sysfs, const char *name, const char *attr, char *buf, int size);
 
 /*
  * Open the node of the device, which also makes the kernel look for partitions.
@@ -38,5 +37,14 @@ int client_device_attr(const char *sysfs, const char *name, const char *attr, ch
  */
 int client_device_open(const char *sysfs, const char *dev, int index, int flags,
 		       unsigned int timeout_ms, struct client_error *err);
+
+/*
+ * Open and close the node, in a process of its own: looking for partitions
+ * reads from the device, and when its server has gone again that may take for
+ * ever.  After timeout_ms for the node and as much again for the reading this
+ * returns with an error.
+ */
+int client_device_settle(const char *sysfs, const char *dev, int index, unsigned int timeout_ms,
+			 struct client_error *err);
 
 #endif /* CLIENT_DEVICE_H */

@@ -10,24 +10,24 @@
 /* Documented in nbd-client(8), EXIT STATUS */
 enum client_exit {
 	CLIENT_OK = 0,
-	CLIENT_FAILED = 1,		/* also: -check, not connected */
-	CLIENT_CANNOT_TELL = 2,		/* -check alone */
-	CLIENT_USAGE = 3,		/* command line or nbdtab is wrong */
+	CLIENT_FAILED = 1,	/* also: -check, not connected */
+	CLIENT_CANNOT_TELL = 2, /* -check alone */
+	CLIENT_USAGE = 3,	/* command line or nbdtab is wrong */
 	CLIENT_NO_DRIVER = 4,
 	CLIENT_NOT_PERMITTED = 5,
-	CLIENT_BUSY = 6,		/* in use, or already connected */
-	CLIENT_UNREACHABLE = 7,		/* no name, no route, no answer */
-	CLIENT_REFUSED = 8,		/* the server answered, but not with the export */
+	CLIENT_BUSY = 6,	/* in use, or already connected */
+	CLIENT_UNREACHABLE = 7, /* no name, no route, no answer */
+	CLIENT_REFUSED = 8,	/* the server answered, but not with the export */
 };
 
 struct client_error {
 	enum client_exit code;
-	char text[1024];		/* without "nbd-client: " and newline */
+	char text[1024]; /* without "nbd-client: " and newline */
 };
 
 /* Always -1, so that callers may return it */
-__attribute__((format(printf, 3, 4)))
-int client_error_set(struct client_error *err, enum client_exit code, const char *fmt, ...);
+int client_error_set(struct client_error *err, enum client_exit code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* Put "prefix: " before the sentence; always -1 */
 int client_error_prefix(struct client_error *err, const char *prefix);
@@ -35,7 +35,6 @@ int client_error_prefix(struct client_error *err, const char *prefix);
 /* On stderr, with whatever a server put into it made harmless */
 void client_error_print(const struct client_error *err);
 
-__attribute__((format(printf, 1, 2)))
-void client_warn(const char *fmt, ...);
+void client_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #endif /* CLIENT_ERROR_H */

@@ -66,7 +66,7 @@ static const char *const counters[] = {
 	[NBDX_COUNTER_TIMEOUTS] = "timeouts",
 };
 
-#define COUNT(array)	(sizeof(array) / sizeof((array)[0]))
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* A newer driver may have states that we do not know */
 static const char *state_name(const char *const names[], size_t n, uint32_t state)
@@ -157,11 +157,11 @@ static json_t *counters_json(const uint64_t *counter)
 
 static void print_link(FILE *out, const struct client_link *link)
 {
-	fprintf(out, "  link %" PRIu32 ": %s for %" PRIu64 ".%" PRIu64 " s, %s, %" PRIu32
-		" in flight\n", link->index,
-		state_name(link_states, COUNT(link_states), link->state), link->state_ms / 1000,
-		link->state_ms % 1000 / 100, link->peer[0] ? link->peer : "no peer",
-		link->inflight);
+	fprintf(out,
+		"  link %" PRIu32 ": %s for %" PRIu64 ".%" PRIu64 " s, %s, %" PRIu32 " in flight\n",
+		link->index, state_name(link_states, COUNT(link_states), link->state),
+		link->state_ms / 1000, link->state_ms % 1000 / 100,
+		link->peer[0] ? link->peer : "no peer", link->inflight);
 	if (link->error && *link->error)
 		print_escaped(out, "    last error: ", link->error, "\n");
 	print_counters(out, "    counters: ", link->counter);
@@ -172,14 +172,24 @@ static json_t *link_json(const struct client_link *link)
 	json_t *object = json_object();
 
 	json_object_set_new(object, "index", number(link->index));
-	json_object_set_new(object, "state", json_string(state_name(link_states, COUNT(link_states),
-								     link->state)));
+	json_object_set_new(object, "state",
+			    json_string(state_name(link_states, COUNT(link_states), link->state)));
 	json_object_set_new(object, "state_ms", number(link->state_ms));
-	json_object_set_new(object, "peer", client_format_string(link->peer[0] ? link->peer : NULL));
+	json_object_set_new(object, "peer",
+			    client_format_string(link->peer[0] ? link->peer : NULL));
 	json_object_set_new(object, "in_flight", number(link->inflight));
 	json_object_set_new(object, "error", client_format_string(link->error));
 	json_object_set_new(object, "counters", counters_json(link->counter));
 	return object;
+}
+
+static unsigned int ready_links(const struct client_status *status)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < status->nlinks; i++)
+		n += status->link[i].state == NBDX_LS_READY;
+	return n;
 }
 
 /* The first line, which is all there is to tell of a device that is not connected */
@@ -193,6 +203,8 @@ static void print_head(FILE *out, const struct client_status *status)
 		if (status->export)
 			print_quoted(out, ", export ", status->export, "");
 		fprintf(out, ", %s", client_text_size(status->size, size));
+		if (status->nlinks)
+			fprintf(out, ", %u of %u links ready", ready_links(status), status->nlinks);
 	}
 	fputc('\n', out);
 }
@@ -203,8 +215,13 @@ static void print_extended(FILE *out, const struct client_status *status)
 
 	fprintf(out, "  connections: made by %s\n",
 		status->managed ? "the driver" : "nbd-client, handed over");
-	fprintf(out, "  block size: %" PRIu32 " bytes, preferred %" PRIu32 ", largest request %"
-		PRIu32 "\n", status->block_size, status->opt_block_size, status->max_payload);
+	fprintf(out, "  block size: %" PRIu32 " bytes", status->block_size);
+	/* a server need not state these */
+	if (status->opt_block_size)
+		fprintf(out, ", preferred %" PRIu32, status->opt_block_size);
+	if (status->max_payload)
+		fprintf(out, ", largest request %" PRIu32, status->max_payload);
+	fputc('\n', out);
 	print_bits(out, "server flags", server_flags, status->server_flags);
 	print_bits(out, "device flags", device_flags, status->flags);
 	fprintf(out, "  timeouts: %" PRIu64 " s for an answer, ", status->timeout);
@@ -212,7 +229,7 @@ static void print_extended(FILE *out, const struct client_status *status)
 		fprintf(out, "%" PRIu64 " s without a connection\n", status->dead_timeout);
 	else
 		fputs("none without a connection\n", out);
-	fprintf(out, "  opened: %" PRIu32 " times\n", status->openers);
+	fprintf(out, "  openers: %" PRIu32 "\n", status->openers);
 	fprintf(out, "  requests: %" PRIu32 " queued, %" PRIu32 " in flight\n", status->queued,
 		status->inflight);
 	print_counters(out, "  counters: ", status->counter);
@@ -228,7 +245,8 @@ void client_format_status(FILE *out, const struct client_status *status, bool ex
 	if (status->swap_safe)
 		fputs("  swap-safe: yes\n", out);
 	else
-		print_escaped(out, "  swap-safe: no: ", status->why ? status->why : "reason unknown",
+		print_escaped(out,
+			      "  swap-safe: no: ", status->why ? status->why : "reason unknown",
 			      "\n");
 	if (status->backend)
 		print_quoted(out, "  identifier: ", status->backend, "\n");
@@ -247,9 +265,9 @@ json_t *client_format_status_json(const struct client_status *status, bool exten
 
 	json_object_set_new(object, "index", number(status->index));
 	json_object_set_new(object, "name", client_format_string(status->name));
-	json_object_set_new(object, "state",
-			    json_string(state_name(device_states, COUNT(device_states),
-						   status->state)));
+	json_object_set_new(
+		object, "state",
+		json_string(state_name(device_states, COUNT(device_states), status->state)));
 	json_object_set_new(object, "size", number(status->size));
 	json_object_set_new(object, "flags", bits_json(device_flags, status->flags));
 	json_object_set_new(object, "pid", number(status->pid));
@@ -292,9 +310,10 @@ void client_format_export(FILE *out, const struct client_export *export)
 	if (export->known)
 		print_bits(out, "flags", server_flags, export->flags);
 	if (export->has_block_size)
-		fprintf(out, "  block size: %" PRIu32 " bytes minimum, %" PRIu32
-			" preferred, largest request %" PRIu32 "\n", export->min_block,
-			export->preferred_block, export->max_payload);
+		fprintf(out,
+			"  block size: %" PRIu32 " bytes minimum, %" PRIu32
+			" preferred, largest request %" PRIu32 "\n",
+			export->min_block, export->preferred_block, export->max_payload);
 }
 
 json_t *client_format_export_json(const struct client_export *export)

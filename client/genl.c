@@ -12,7 +12,7 @@ struct call {
 	void *arg;
 	struct client_answer *answer;
 	bool done;
-	bool broken;			/* reply() did not understand */
+	bool broken; /* reply() did not understand */
 };
 
 static int on_reply(struct nl_msg *msg, void *arg)
@@ -78,8 +78,9 @@ int client_genl_call(struct client_genl *genl, struct nl_msg *msg,
 		return client_error_set(err, CLIENT_FAILED, "cannot talk to the kernel: %s",
 					nl_geterror(ret));
 	if (call.broken)
-		return client_error_set(err, CLIENT_FAILED,
-					"the driver's answer makes no sense: driver and client do not fit together");
+		return client_error_set(
+			err, CLIENT_FAILED,
+			"the driver's answer makes no sense: driver and client do not fit together");
 	return 0;
 }
 
@@ -178,17 +179,20 @@ static enum client_exit exit_code(int error)
 }
 
 /* What to do about it */
-static const char *advice(enum client_operation operation, int error)
+static const char *advice(enum client_operation operation, const struct client_answer *answer)
 {
+	int error = answer->error;
+
 	if (error == EPERM)
 		return "; run nbd-client as root";
 	if (error == EBUSY && operation == CLIENT_OP_DISCONNECT)
-		return "; it is in use (swap or mounted): swapoff or umount it first, or use -force";
+		return "; swapoff or umount it first, or use -force";
 	if (error == EBUSY && operation == CLIENT_OP_CONNECT)
-		return "; it is connected already: disconnect it with nbd-client -d, or take another device";
-	if (error == EINVAL && operation == CLIENT_OP_CONNECT)
+		return "; disconnect it with nbd-client -d, or take another device";
+	/* The driver's own words, where there are any, say it all */
+	if (error == EINVAL && operation == CLIENT_OP_CONNECT && !answer->text[0])
 		return "; the driver's reason is in the kernel log (dmesg)";
-	if ((error == ENOENT || error == EINVAL || error == ENODEV) &&
+	if (!answer->text[0] && (error == ENOENT || error == EINVAL || error == ENODEV) &&
 	    operation != CLIENT_OP_CONNECT)
 		return "; there may be no such device";
 	if (operation == CLIENT_OP_CONNECT && exit_code(error) == CLIENT_UNREACHABLE)
@@ -204,11 +208,16 @@ int client_genl_explain(enum client_operation operation, const char *name,
 		[CLIENT_OP_DISCONNECT] = "disconnect",
 		[CLIENT_OP_STATUS] = "get the status of",
 	};
-	const char *text = answer->text[0] ? answer->text : strerror(answer->error);
+	const char *text = answer->text;
+	size_t len = strlen(name);
 
+	/* The driver may name the device itself */
+	if (!strncmp(text, name, len) && text[len] == ':' && text[len + 1] == ' ')
+		text += len + 2;
+	if (!*text && answer->error == EBUSY && operation == CLIENT_OP_CONNECT)
+		text = "it is connected already";
+	else if (!*text)
+		text = strerror(answer->error);
 	return client_error_set(err, exit_code(answer->error), "cannot %s %s: %s%s",
-				verbs[operation], name, text,
-				/* the driver's own words, where there are any, say it all */
-				answer->text[0] && answer->error == EINVAL ? "" :
-				advice(operation, answer->error));
+				verbs[operation], name, text, advice(operation, answer));
 }

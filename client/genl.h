@@ -11,13 +11,13 @@
 struct client_genl {
 	struct nl_sock *sk;
 	int family;
-	bool extended;			/* our driver, not mainline's */
+	bool extended; /* our driver, not mainline's */
 };
 
 /* What the kernel made of a message */
 struct client_answer {
-	int error;			/* errno, 0: done */
-	char text[512];			/* extended ack, "" if there is none */
+	int error;	/* errno, 0: done */
+	char text[512]; /* extended ack, "" if there is none */
 };
 
 int client_genl_open(struct client_genl *genl, struct client_error *err);

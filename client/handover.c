@@ -21,23 +21,28 @@ int client_handover_geometry(const struct client_args *args, const struct client
 		block = least > 512 ? least : 512;
 	if (block < least)
 		return client_error_set(err, CLIENT_REFUSED,
-					"-block-size %" PRIu64 " is less than the server's minimum %" PRIu64,
+					"-block-size %" PRIu64
+					" is less than the server's minimum %" PRIu64,
 					block, least);
 	if (block > page)
 		return client_error_set(err, CLIENT_REFUSED,
-					"blocks of %" PRIu64 " bytes are more than the kernel's page of %" PRIu64,
+					"blocks of %" PRIu64
+					" bytes are more than the kernel's page of %" PRIu64,
 					block, page);
 	if (size > export->size && !args->preinit)
 		return client_error_set(err, CLIENT_REFUSED,
-					"-size %" PRIu64 " is more than the export has: %" PRIu64 " bytes",
+					"-size %" PRIu64 " is more than the export has: %" PRIu64
+					" bytes",
 					size, export->size);
 	if (size < block)
 		return client_error_set(err, CLIENT_REFUSED,
-					"the export has %" PRIu64 " bytes, less than one block of %" PRIu64,
+					"the export has %" PRIu64
+					" bytes, less than one block of %" PRIu64,
 					size, block);
 	if (args->links > 1 && !(export->flags & NBD_WIRE_FLAG_CAN_MULTI_CONN) && !args->preinit)
-		return client_error_set(err, CLIENT_REFUSED,
-					"the server does not allow several connections to this export: use -connections 1");
+		return client_error_set(
+			err, CLIENT_REFUSED,
+			"the server does not allow several connections to this export: use -connections 1");
 	handover->size = size - size % block;
 	handover->block_size = block;
 	handover->flags = export->flags;
@@ -78,8 +83,8 @@ static int open_one(const struct client_args *args, const struct client_address 
 
 		client_export_free(export);
 		close(fd);
-		return client_error_prefix(err, client_address_text(&address->sa, address->len,
-								    text));
+		return client_error_prefix(err,
+					   client_address_text(&address->sa, address->len, text));
 	}
 out_blocking:
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
@@ -105,8 +110,7 @@ static int open_first(const struct client_args *args, const struct client_addres
 	return fd;
 }
 
-int client_handover_open(const struct client_args *args,
-			 const struct client_addresses *addresses,
+int client_handover_open(const struct client_args *args, const struct client_addresses *addresses,
 			 struct client_handover *handover, struct client_error *err)
 {
 	struct client_export first, next;
@@ -118,7 +122,8 @@ int client_handover_open(const struct client_args *args,
 	if (fd < 0)
 		return -1;
 	handover->fd[handover->n++] = fd;
-	ret = client_handover_geometry(args, &first, (uint64_t)sysconf(_SC_PAGESIZE), handover, err);
+	ret = client_handover_geometry(args, &first, (uint64_t)sysconf(_SC_PAGESIZE), handover,
+				       err);
 	while (!ret && handover->n < args->links) {
 		fd = open_one(args, &handover->peer, &next, err);
 		if (fd < 0) {
@@ -129,9 +134,10 @@ int client_handover_open(const struct client_args *args,
 		same = next.size == first.size && next.flags == first.flags;
 		client_export_free(&next);
 		if (!same)
-			ret = client_error_set(err, CLIENT_REFUSED,
-					       "the server offers another size or other flags on connection %u",
-					       handover->n);
+			ret = client_error_set(
+				err, CLIENT_REFUSED,
+				"the server offers another size or other flags on connection %u",
+				handover->n);
 	}
 	client_export_free(&first);
 	if (ret)

@@ -11,8 +11,8 @@ struct client_handover {
 	unsigned int n;
 	int fd[NBDX_MAX_LINKS];
 	struct client_address peer;
-	uint64_t size, block_size;	/* for the driver */
-	uint16_t flags;			/* transmission flags, with READ_ONLY if asked for */
+	uint64_t size, block_size; /* for the driver */
+	uint16_t flags;		   /* transmission flags, with READ_ONLY if asked for */
 };
 
 /*
@@ -24,8 +24,7 @@ int client_handover_geometry(const struct client_args *args, const struct client
 			     struct client_error *err);
 
 /* The addresses are tried in turn; all connections go to the first that works */
-int client_handover_open(const struct client_args *args,
-			 const struct client_addresses *addresses,
+int client_handover_open(const struct client_args *args, const struct client_addresses *addresses,
 			 struct client_handover *handover, struct client_error *err);
 void client_handover_close(struct client_handover *handover);
 

@@ -4,14 +4,13 @@
 #include "args.h"
 #include "options.h"
 
-static const char head[] =
-	"Usage: nbd-client HOST[,HOST...] [PORT] DEVICE [OPTIONS]\n"
-	"  or:  nbd-client -unix PATH DEVICE [OPTIONS]\n"
-	"  or:  nbd-client nbd://HOST[:PORT]/EXPORT DEVICE [OPTIONS]\n"
-	"  or:  nbd-client DEVICE                  as in /etc/nbdtab\n"
-	"  or:  nbd-client -d DEVICE [-force]      disconnect\n"
-	"  or:  nbd-client -c DEVICE               check\n"
-	"  or:  nbd-client -l HOST [PORT]          list exports\n";
+static const char head[] = "Usage: nbd-client HOST[,HOST...] [PORT] DEVICE [OPTIONS]\n"
+			   "  or:  nbd-client -unix PATH DEVICE [OPTIONS]\n"
+			   "  or:  nbd-client nbd://HOST[:PORT]/EXPORT DEVICE [OPTIONS]\n"
+			   "  or:  nbd-client DEVICE                  as in /etc/nbdtab\n"
+			   "  or:  nbd-client -d DEVICE [-force]      disconnect\n"
+			   "  or:  nbd-client -c DEVICE               check\n"
+			   "  or:  nbd-client -l HOST [PORT]          list exports\n";
 
 static const char tail[] =
 	"A DEVICE is /dev/nbN or /dev/nbdN, with or without /dev/. Options may be\n"

@@ -71,8 +71,8 @@ int client_hosts_parse(const char *list, uint16_t port, struct client_hosts *hos
 	for (;; list += len + 1) {
 		len = strcspn(list, ",");
 		if (hosts->n == NBDX_MAX_ADDRESSES)
-			return client_error_set(err, CLIENT_USAGE,
-						"more than %d hosts are given", NBDX_MAX_ADDRESSES);
+			return client_error_set(err, CLIENT_USAGE, "more than %d hosts are given",
+						NBDX_MAX_ADDRESSES);
 		if (parse_host(list, len, port, &hosts->host[hosts->n], err))
 			return -1;
 		hosts->n++;
@@ -116,10 +116,10 @@ static int resolve(const struct client_host *host, struct client_addresses *addr
 	snprintf(port, sizeof(port), "%u", host->port);
 	ret = getaddrinfo(host->name, port, &hints, &list);
 	if (ret)
-		return client_error_set(err, CLIENT_UNREACHABLE,
-					"host '%s' has no address: %s; check the name and the name server",
-					host->name,
-					ret == EAI_SYSTEM ? strerror(errno) : gai_strerror(ret));
+		return client_error_set(
+			err, CLIENT_UNREACHABLE,
+			"host '%s' has no address: %s; check the name and the name server",
+			host->name, ret == EAI_SYSTEM ? strerror(errno) : gai_strerror(ret));
 	for (item = list; item; item = item->ai_next)
 		if (item->ai_family == AF_INET || item->ai_family == AF_INET6)
 			add(addresses, item->ai_addr, item->ai_addrlen);
@@ -148,8 +148,7 @@ int client_hosts_resolve(const struct client_hosts *hosts, struct client_address
 	return 0;
 }
 
-int client_address_unix(const char *path, struct client_address *address,
-			struct client_error *err)
+int client_address_unix(const char *path, struct client_address *address, struct client_error *err)
 {
 	memset(address, 0, sizeof(*address));
 	if (!*path || strlen(path) >= sizeof(address->un.sun_path))

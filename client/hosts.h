@@ -11,11 +11,11 @@
 #include "error.h"
 #include "nbswap-netlink.h"
 
-#define CLIENT_HOST_NAME	256
-#define CLIENT_ADDRESS_TEXT	80
+#define CLIENT_HOST_NAME    256
+#define CLIENT_ADDRESS_TEXT 80
 
 struct client_host {
-	char name[CLIENT_HOST_NAME];	/* without brackets */
+	char name[CLIENT_HOST_NAME]; /* without brackets */
 	uint16_t port;
 };
 
@@ -35,7 +35,7 @@ struct client_address {
 
 struct client_addresses {
 	unsigned int n;
-	bool too_many;			/* some were left out */
+	bool too_many; /* some were left out */
 	struct client_address address[NBDX_MAX_ADDRESSES];
 };
 
@@ -50,8 +50,7 @@ int client_hosts_parse(const char *list, uint16_t port, struct client_hosts *hos
 int client_hosts_resolve(const struct client_hosts *hosts, struct client_addresses *addresses,
 			 void (*warn)(const char *fmt, ...), struct client_error *err);
 
-int client_address_unix(const char *path, struct client_address *address,
-			struct client_error *err);
+int client_address_unix(const char *path, struct client_address *address, struct client_error *err);
 
 /* "192.0.2.1:10809", "[2001:db8::1]:10809", "unix:/path" */
 const char *client_address_text(const struct sockaddr *sa, socklen_t len,

@@ -21,17 +21,22 @@
 #include "commands.h"
 #include "device.h"
 
-#define LIVE_TIMEOUT	10000		/* ms from NBD_DO_IT until the device is live */
-#define NODE_TIMEOUT	5000
+#define LIVE_TIMEOUT 10000 /* ms from NBD_DO_IT until the device is live */
+#define NODE_TIMEOUT 5000
 
 static int failed(const char *what, const char *device, struct client_error *err)
 {
-	if (errno == EBUSY)
-		return client_error_set(err, CLIENT_BUSY,
-					"cannot %s %s: it is connected already; disconnect it with nbd-client -d",
-					what, device);
-	return client_error_set(err, CLIENT_FAILED, "cannot %s %s: %s", what, device,
-				strerror(errno));
+	char name[CLIENT_DEVICE_NAME];
+	int error = errno;
+
+	client_device_called(CLIENT_SYSFS, device, name);
+	if (error == EBUSY)
+		return client_error_set(
+			err, CLIENT_BUSY,
+			"cannot %s %s: it is connected already; disconnect it with nbd-client -d",
+			what, name);
+	return client_error_set(err, CLIENT_FAILED, "cannot %s %s: %s", what, name,
+				strerror(error));
 }
 
 /* First of all: a device that is connected refuses this, and has not been touched yet */
@@ -144,7 +149,6 @@ static int report(int pipe_fd, const struct client_args *args,
 	struct pollfd pfd = { .fd = pipe_fd, .events = POLLIN };
 	char name[CLIENT_DEVICE_NAME], peer[CLIENT_ADDRESS_TEXT];
 	bool exists;
-	int fd;
 
 	while (!is_live(index)) {
 		if (poll(&pfd, 1, 20) > 0) {
@@ -157,10 +161,8 @@ static int report(int pipe_fd, const struct client_args *args,
 			return client_error_set(err, CLIENT_FAILED, "%s does not become live",
 						args->device);
 	}
-	fd = client_device_open(CLIENT_SYSFS, CLIENT_DEV, index, O_RDONLY, NODE_TIMEOUT, err);
-	if (fd < 0)
+	if (client_device_settle(CLIENT_SYSFS, CLIENT_DEV, index, NODE_TIMEOUT, err))
 		return -1;
-	close(fd);
 	client_connect_report(stdout, client_device_name(CLIENT_SYSFS, index, name, &exists),
 			      client_address_text(&peer_address->sa, peer_address->len, peer),
 			      args->export ? args->export : "", size, links);

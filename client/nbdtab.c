@@ -78,8 +78,7 @@ static int parse_fields(struct client_args *args, char *fields, struct client_er
 	host = strtok_r(fields, blanks, &save);
 	export = host ? strtok_r(NULL, blanks, &save) : NULL;
 	if (!export)
-		return client_error_set(err, CLIENT_USAGE,
-					"a line needs device, host and export");
+		return client_error_set(err, CLIENT_USAGE, "a line needs device, host and export");
 	options = strtok_r(NULL, blanks, &save);
 	if (options && strtok_r(NULL, blanks, &save))
 		return client_error_set(err, CLIENT_USAGE,
@@ -128,9 +127,10 @@ int client_nbdtab_read(FILE *file, const char *name, struct client_args *args,
 	}
 	free(line);
 	if (ret == 1)
-		return client_error_set(err, CLIENT_USAGE,
-					"%s has no line for %s: add one, or give host and export on the command line",
-					name, args->device);
+		return client_error_set(
+			err, CLIENT_USAGE,
+			"%s has no line for %s: add one, or give host and export on the command line",
+			name, args->device);
 	return ret;
 }
 
@@ -144,9 +144,10 @@ int client_nbdtab_load(struct client_args *args, struct client_error *err)
 		name = CLIENT_NBDTAB;
 	file = fopen(name, "re");
 	if (!file)
-		return client_error_set(err, CLIENT_USAGE,
-					"cannot read %s for %s: %s; give host and export on the command line, or write the file",
-					name, args->device, strerror(errno));
+		return client_error_set(
+			err, CLIENT_USAGE,
+			"cannot read %s for %s: %s; give host and export on the command line, or write the file",
+			name, args->device, strerror(errno));
 	ret = client_nbdtab_read(file, name, args, err);
 	fclose(file);
 	return ret;

@@ -7,7 +7,7 @@
 
 #include "args.h"
 
-#define CLIENT_NBDTAB	"/etc/nbdtab"
+#define CLIENT_NBDTAB "/etc/nbdtab"
 
 /*
  * Complete args from the line for args->device.  The environment variable

@@ -61,10 +61,11 @@ static void wait_for(struct client_nego *nego, enum client_nego_state state, siz
 	nego->need = need;
 }
 
-#define fail(nego, ...) do { \
-	client_error_set(&(nego)->err, CLIENT_REFUSED, __VA_ARGS__); \
-	wait_for((nego), CLIENT_NEGO_FAILED, 0); \
-} while (0)
+#define fail(nego, ...)                                                      \
+	do {                                                                 \
+		client_error_set(&(nego)->err, CLIENT_REFUSED, __VA_ARGS__); \
+		wait_for((nego), CLIENT_NEGO_FAILED, 0);                     \
+	} while (0)
 
 #define PROTOCOL "the server breaks the NBD protocol: "
 
@@ -268,8 +269,7 @@ static bool set_block_size(struct client_nego *nego, const uint8_t *p)
 	export->max_payload = get32(p + 8);
 	export->has_block_size = true;
 	if (power_of_two(export->min_block) && export->min_block <= NBD_WIRE_MAX_MIN_BLOCK &&
-	    power_of_two(export->preferred_block) &&
-	    export->preferred_block >= export->min_block &&
+	    power_of_two(export->preferred_block) && export->preferred_block >= export->min_block &&
 	    export->max_payload >= export->min_block)
 		return true;
 	fail(nego, PROTOCOL "block sizes %" PRIu32 ", %" PRIu32 ", %" PRIu32, export->min_block,
@@ -314,8 +314,10 @@ static void acknowledged(struct client_nego *nego)
 	} else if (!nego->export.known) {
 		fail(nego, PROTOCOL "it does not tell the size of export '%s'", nego->name);
 	} else {
-		wait_for(nego, nego->option == NBD_WIRE_OPT_GO ? CLIENT_NEGO_TRANSMISSION :
-			 CLIENT_NEGO_READY, 0);
+		wait_for(nego,
+			 nego->option == NBD_WIRE_OPT_GO ? CLIENT_NEGO_TRANSMISSION :
+							   CLIENT_NEGO_READY,
+			 0);
 	}
 }
 

@@ -12,8 +12,8 @@ static struct nl_msg *new_message(int family, int flags, uint8_t command, uint8_
 	/* addresses, a name of 4096 bytes and an identifier fit */
 	struct nl_msg *msg = nlmsg_alloc_size(16384);
 
-	if (msg && !genlmsg_put(msg, NL_AUTO_PORT, NL_AUTO_SEQ, family, 0, flags, command,
-				version)) {
+	if (msg &&
+	    !genlmsg_put(msg, NL_AUTO_PORT, NL_AUTO_SEQ, family, 0, flags, command, version)) {
 		nlmsg_free(msg);
 		return NULL;
 	}
@@ -338,8 +338,8 @@ int client_netlink_parse_status(struct nlmsghdr *hdr, struct client_indexes *ind
 		    !attr[NBD_DEVICE_INDEX])
 			return -1;
 		indexes->item[indexes->n].index = nla_get_u32(attr[NBD_DEVICE_INDEX]);
-		indexes->item[indexes->n++].connected =
-			attr[NBD_DEVICE_CONNECTED] && nla_get_u8(attr[NBD_DEVICE_CONNECTED]);
+		indexes->item[indexes->n++].connected = attr[NBD_DEVICE_CONNECTED] &&
+							nla_get_u8(attr[NBD_DEVICE_CONNECTED]);
 	}
 	return 0;
 }

@@ -17,21 +17,21 @@
 /* NBD_CMD_CONNECT: with addresses the kernel connects, with sockets we have */
 struct client_connect {
 	int index;
-	const struct client_addresses *addresses;	/* NULL: sockets */
+	const struct client_addresses *addresses; /* NULL: sockets */
 	const int *sockets;
 	unsigned int nsockets;
-	const char *export;		/* with addresses */
-	const char *identifier;		/* NULL: none */
-	uint32_t links, connect_timeout, flags;		/* with addresses */
-	uint64_t server_flags;		/* with sockets */
-	uint64_t size, block_size;	/* 0: not sent */
-	uint64_t timeout, dead_timeout;	/* 0: not sent */
+	const char *export;			/* with addresses */
+	const char *identifier;			/* NULL: none */
+	uint32_t links, connect_timeout, flags; /* with addresses */
+	uint64_t server_flags;			/* with sockets */
+	uint64_t size, block_size;		/* 0: not sent */
+	uint64_t timeout, dead_timeout;		/* 0: not sent */
 };
 
 struct client_link {
 	uint32_t index, state, inflight;
 	uint64_t state_ms;
-	char peer[CLIENT_ADDRESS_TEXT];	/* "": none */
+	char peer[CLIENT_ADDRESS_TEXT]; /* "": none */
 	char *error;			/* NULL: none */
 	uint64_t counter[NBDX_COUNTER_MAX + 1];
 };
@@ -40,12 +40,12 @@ struct client_link {
 struct client_status {
 	uint32_t index;
 	char name[32];
-	uint32_t state;			/* NBDX_STATE_* */
+	uint32_t state; /* NBDX_STATE_* */
 	bool managed;
 	bool swap_safe;
-	char *why;			/* why not, NULL: not said */
-	char *export;			/* NULL: unknown */
-	char *backend;			/* NULL: none */
+	char *why;     /* why not, NULL: not said */
+	char *export;  /* NULL: unknown */
+	char *backend; /* NULL: none */
 	uint64_t size;
 	uint32_t block_size, opt_block_size, max_payload;
 	uint32_t server_flags, flags;
@@ -71,10 +71,13 @@ int client_netlink_parse_index(struct nlmsghdr *hdr, int *index);
 int client_netlink_parse_device(struct nlmsghdr *hdr, struct client_status *status);
 
 /* Mainline's STATUS: which device indexes are connected */
-#define CLIENT_MAX_INDEXES	256
+#define CLIENT_MAX_INDEXES 256
 struct client_indexes {
 	unsigned int n;
-	struct { uint32_t index; bool connected; } item[CLIENT_MAX_INDEXES];
+	struct {
+		uint32_t index;
+		bool connected;
+	} item[CLIENT_MAX_INDEXES];
 };
 int client_netlink_parse_status(struct nlmsghdr *hdr, struct client_indexes *indexes);
 

@@ -8,17 +8,25 @@
 #include "options.h"
 #include "text.h"
 
-#define FIELD(name)	offsetof(struct client_args, name)
-#define NO_TLS		"not supported: this version of nbd-client has no TLS"
+#define FIELD(name) offsetof(struct client_args, name)
+#define NO_TLS	    "not supported: this version of nbd-client has no TLS"
 
-#define FLAG(n, l, tab, field, help) \
-	{ n, l, NULL, tab, CLIENT_OPT_FLAG, FIELD(field), 0, 0, help }
-#define STRING(n, l, arg, tab, field, help) \
-	{ n, l, arg, tab, CLIENT_OPT_STRING, FIELD(field), 0, 0, help }
-#define COMMAND(n, l, arg, command, help) \
-	{ n, l, arg, NULL, CLIENT_OPT_COMMAND, 0, command, 0, help }
-#define REFUSED(n, l, arg, tab, help) \
-	{ n, l, arg, tab, CLIENT_OPT_REFUSED, 0, 0, 0, help }
+#define FLAG(n, l, tab, field, help)                                       \
+	{                                                                  \
+		n, l, NULL, tab, CLIENT_OPT_FLAG, FIELD(field), 0, 0, help \
+	}
+#define STRING(n, l, arg, tab, field, help)                                 \
+	{                                                                   \
+		n, l, arg, tab, CLIENT_OPT_STRING, FIELD(field), 0, 0, help \
+	}
+#define COMMAND(n, l, arg, command, help)                                \
+	{                                                                \
+		n, l, arg, NULL, CLIENT_OPT_COMMAND, 0, command, 0, help \
+	}
+#define REFUSED(n, l, arg, tab, help)                             \
+	{                                                         \
+		n, l, arg, tab, CLIENT_OPT_REFUSED, 0, 0, 0, help \
+	}
 
 const struct client_option client_options[] = {
 	STRING("name", 'N', "NAME", NULL, export, "name of the export; default: \"\""),
@@ -30,13 +38,14 @@ const struct client_option client_options[] = {
 	  "number of connections to the server; default: 1" },
 	{ "timeout", 't', "SECONDS", "timeout", CLIENT_OPT_NUMBER, FIELD(timeout), 0, 86400 * 365,
 	  "drop and remake a connection that owes an answer for so long; default: 30" },
-	{ "dead-timeout", 'T', "SECONDS", "dead-timeout", CLIENT_OPT_NUMBER, FIELD(dead_timeout),
-	  0, 86400 * 365, "requests fail after so long without a connection; default: never" },
+	{ "dead-timeout", 'T', "SECONDS", "dead-timeout", CLIENT_OPT_NUMBER, FIELD(dead_timeout), 0,
+	  86400 * 365, "requests fail after so long without a connection; default: never" },
 	{ "connect-timeout", 0, "TIME", "connect-timeout", CLIENT_OPT_DURATION,
 	  FIELD(connect_timeout), 1, 3600 * 1000,
 	  "for one attempt at one address: 5, 5s or 500ms; default: 10s" },
 	FLAG("swap", 's', "swap", swap, "the device is for swap: check for it and warn"),
-	FLAG("readonly", 'R', "readonly", read_only, "refuse writes even if the export allows them"),
+	FLAG("readonly", 'R', "readonly", read_only,
+	     "refuse writes even if the export allows them"),
 	FLAG("persist", 'p', "persist", persist,
 	     "the normal behaviour: the driver reconnects (no effect with -nonetlink)"),
 	FLAG("no-optgo", 'g', "no_optgo", no_go, "negotiate by EXPORT_NAME instead of GO"),
@@ -69,15 +78,15 @@ const struct client_option client_options[] = {
 };
 
 const unsigned int client_noptions = sizeof(client_options) / sizeof(client_options[0]);
-_Static_assert(sizeof(client_options) / sizeof(client_options[0]) <= 64, "args->given is too small");
+_Static_assert(sizeof(client_options) / sizeof(client_options[0]) <= 64,
+	       "args->given is too small");
 
 const struct client_subcommand client_subcommands[] = {
 	{ "status", CLIENT_STATUS, "[DEVICE] [--json]", "state of one device or of all" },
 	{ "list", CLIENT_LIST, "HOST [PORT] [--json]", "exports of a server, with size and flags" },
 };
 
-const unsigned int client_nsubcommands =
-	sizeof(client_subcommands) / sizeof(client_subcommands[0]);
+const unsigned int client_nsubcommands = sizeof(client_subcommands) / sizeof(client_subcommands[0]);
 
 static int set_number(const struct client_option *option, const char *value, uint64_t *field,
 		      struct client_error *err)
@@ -95,10 +104,11 @@ static int set_number(const struct client_option *option, const char *value, uin
 		*field = n;
 		return 0;
 	}
-	return client_error_set(err, CLIENT_USAGE,
-				"'%s' is no value for -%s: give a number from %" PRIu64
-				" to %" PRIu64 "%s", value, option->name, option->min, option->max,
-				option->kind == CLIENT_OPT_DURATION ? " ms (as 5, 5s or 500ms)" : "");
+	return client_error_set(
+		err, CLIENT_USAGE,
+		"'%s' is no value for -%s: give a number from %" PRIu64 " to %" PRIu64 "%s", value,
+		option->name, option->min, option->max,
+		option->kind == CLIENT_OPT_DURATION ? " ms (as 5, 5s or 500ms)" : "");
 }
 
 static int set_string(const struct client_option *option, const char *value, char **field,

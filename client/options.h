@@ -6,22 +6,22 @@
 #include "args.h"
 
 enum client_option_kind {
-	CLIENT_OPT_FLAG,		/* bool */
-	CLIENT_OPT_NUMBER,		/* uint64_t, within min...max */
-	CLIENT_OPT_BYTES,		/* the same, with k, M, G, T */
-	CLIENT_OPT_DURATION,		/* the same in ms, given as 5, 5s or 500ms */
-	CLIENT_OPT_STRING,		/* char * */
-	CLIENT_OPT_COMMAND,		/* min is the command; a value names the device */
-	CLIENT_OPT_REFUSED,		/* help says why */
+	CLIENT_OPT_FLAG,     /* bool */
+	CLIENT_OPT_NUMBER,   /* uint64_t, within min...max */
+	CLIENT_OPT_BYTES,    /* the same, with k, M, G, T */
+	CLIENT_OPT_DURATION, /* the same in ms, given as 5, 5s or 500ms */
+	CLIENT_OPT_STRING,   /* char * */
+	CLIENT_OPT_COMMAND,  /* min is the command; a value names the device */
+	CLIENT_OPT_REFUSED,  /* help says why */
 };
 
 struct client_option {
-	const char *name;		/* long name */
-	char letter;			/* 0: none */
-	const char *arg;		/* name of the value, NULL: takes none */
-	const char *tab;		/* key in nbdtab, NULL: none */
+	const char *name; /* long name */
+	char letter;	  /* 0: none */
+	const char *arg;  /* name of the value, NULL: takes none */
+	const char *tab;  /* key in nbdtab, NULL: none */
 	enum client_option_kind kind;
-	size_t field;			/* offset in struct client_args */
+	size_t field; /* offset in struct client_args */
 	uint64_t min, max;
 	const char *help;
 };

@@ -32,8 +32,7 @@ static int finish_connect(int fd, int64_t deadline)
 	socklen_t len = sizeof(int);
 	int error;
 
-	if (wait_for(fd, POLLOUT, deadline) ||
-	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len))
+	if (wait_for(fd, POLLOUT, deadline) || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len))
 		return -1;
 	errno = error;
 	return error ? -1 : 0;
@@ -54,8 +53,8 @@ int client_session_connect(const struct client_address *address, int64_t deadlin
 	if (connect(fd, &address->sa, address->len) &&
 	    (errno != EINPROGRESS || finish_connect(fd, deadline))) {
 		client_error_set(err, CLIENT_UNREACHABLE,
-				 "cannot connect to %s: %s; check that the server runs there",
-				 text, strerror(errno));
+				 "cannot connect to %s: %s; check that the server runs there", text,
+				 strerror(errno));
 		close(fd);
 		return -1;
 	}
@@ -113,18 +112,19 @@ static int broken(const struct client_nego *nego, struct client_error *err)
 		return client_error_set(err, CLIENT_UNREACHABLE,
 					"the server does not answer in time: see -connect-timeout");
 	if (nego->state == CLIENT_NEGO_EXPORT)
-		return client_error_set(err, CLIENT_REFUSED,
-					"cannot open export '%.200s': the server closed the connection; it has no such export, or does not let this machine in",
-					nego->name);
+		return client_error_set(
+			err, CLIENT_REFUSED,
+			"cannot open export '%.200s': the server closed the connection; it has no such export, or does not let this machine in",
+			nego->name);
 	if (errno == ECONNRESET && nego->state == CLIENT_NEGO_GREETING)
-		return client_error_set(err, CLIENT_REFUSED,
-					"the server closed the connection at once: does it let this machine in?");
+		return client_error_set(
+			err, CLIENT_REFUSED,
+			"the server closed the connection at once: does it let this machine in?");
 	return client_error_set(err, CLIENT_UNREACHABLE,
 				"the connection broke during the handshake: %s", strerror(errno));
 }
 
-int client_session_run(int fd, struct client_nego *nego, int64_t deadline,
-		       struct client_error *err)
+int client_session_run(int fd, struct client_nego *nego, int64_t deadline, struct client_error *err)
 {
 	while (client_nego_busy(nego)) {
 		if (send_all(fd, nego->out, nego->out_len, deadline) ||

@@ -112,7 +112,8 @@ static int fill_in(struct client_status *status, uint32_t index, bool connected,
 	if (!client_device_attr(CLIENT_SYSFS, status->name, "backend", backend, sizeof(backend)) &&
 	    *backend)
 		status->backend = strdup(backend);
-	status->why = strdup("the mainline nbd driver drops requests when a connection breaks and needs memory to send");
+	status->why = strdup(
+		"the mainline nbd driver drops requests when a connection breaks and needs memory to send");
 	return status->why ? 0 : client_error_set(err, CLIENT_FAILED, "out of memory");
 }
 
@@ -158,11 +159,13 @@ static int print(const struct client_args *args, const struct devices *devices, 
 	}
 	array = json_array();
 	for (i = 0; i < devices->n; i++)
-		json_array_append_new(array, client_format_status_json(&devices->status[i],
-									extended));
-	return client_format_print_json(out, json_pack("{s:s, s:o}", "driver",
-						       extended ? "nbswap" : "mainline",
-						       "devices", array), err);
+		json_array_append_new(array,
+				      client_format_status_json(&devices->status[i], extended));
+	return client_format_print_json(out,
+					json_pack("{s:s, s:o}", "driver",
+						  extended ? "nbswap" : "mainline", "devices",
+						  array),
+					err);
 }
 
 int client_status(const struct client_args *args, FILE *out, struct client_error *err)

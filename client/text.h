@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CLIENT_SIZE_TEXT	32
+#define CLIENT_SIZE_TEXT 32
 
 /* Length of the valid, printable UTF-8 character at s, 0 if there is none */
 size_t client_text_char(const char *s);

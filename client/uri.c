@@ -106,9 +106,10 @@ int client_uri_parse(const char *word, struct client_uri *uri, struct client_err
 {
 	memset(uri, 0, sizeof(*uri));
 	if (!strncmp(word, "nbds", 4))
-		return client_error_set(err, CLIENT_USAGE,
-					"'%s' asks for TLS, which this version of nbd-client does not support",
-					word);
+		return client_error_set(
+			err, CLIENT_USAGE,
+			"'%s' asks for TLS, which this version of nbd-client does not support",
+			word);
 	if (!strncmp(word, "nbd://", 6) && parse(word + 6, false, uri))
 		return 0;
 	if (!strncmp(word, "nbd+unix://", 11) && parse(word + 11, true, uri))
@@ -118,7 +119,8 @@ int client_uri_parse(const char *word, struct client_uri *uri, struct client_err
 	free(uri->export);
 	free(uri->unix_path);
 	memset(uri, 0, sizeof(*uri));
-	return client_error_set(err, CLIENT_USAGE,
-				"'%s' is no NBD URI: write nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH",
-				word);
+	return client_error_set(
+		err, CLIENT_USAGE,
+		"'%s' is no NBD URI: write nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH",
+		word);
 }

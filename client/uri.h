@@ -8,9 +8,9 @@
 #include "error.h"
 
 struct client_uri {
-	char *host;			/* NULL with unix_path */
-	char *port;			/* digits, NULL: not given */
-	char *export;			/* never NULL */
+	char *host;   /* NULL with unix_path */
+	char *port;   /* digits, NULL: not given */
+	char *export; /* never NULL */
 	char *unix_path;
 };
 

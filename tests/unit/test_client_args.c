@@ -10,7 +10,7 @@
 #include "client/args.h"
 #include "client/options.h"
 
-#define MAX_ARGV	24
+#define MAX_ARGV 24
 
 struct line {
 	char text[512];
@@ -55,11 +55,17 @@ static void same(const char *is, const char *should)
 
 struct good {
 	const char *line;
-	struct client_args want;	/* of unnamed fields the default */
+	struct client_args want; /* of unnamed fields the default */
 };
 
-#define GOOD(l, ...) { l, { .links = 1, .connect_timeout = 10000, __VA_ARGS__ } }
-#define H		.host = "h", .device = "nbd0"
+#define GOOD(l, ...)                                                      \
+	{                                                                 \
+		l,                                                        \
+		{                                                         \
+			.links = 1, .connect_timeout = 10000, __VA_ARGS__ \
+		}                                                         \
+	}
+#define H .host = "h", .device = "nbd0"
 
 #pragma GCC diagnostic ignored "-Woverride-init"
 
@@ -182,11 +188,12 @@ static void test_good(void **state)
 	}
 }
 
-#define NUMBER(field) do { \
-	if (args.field != want->field) \
-		fail_msg("'%s': " #field " is %llu", good[i].line, \
-			 (unsigned long long)args.field); \
-} while (0)
+#define NUMBER(field)                                                      \
+	do {                                                               \
+		if (args.field != want->field)                             \
+			fail_msg("'%s': " #field " is %llu", good[i].line, \
+				 (unsigned long long)args.field);          \
+	} while (0)
 
 static void test_good_numbers(void **state)
 {
@@ -225,8 +232,8 @@ static void test_good_numbers(void **state)
 
 static const struct bad {
 	const char *line;
-	const char *says;		/* part of the sentence */
-	enum client_exit code;		/* 0: CLIENT_USAGE */
+	const char *says;      /* part of the sentence */
+	enum client_exit code; /* 0: CLIENT_USAGE */
 } bad[] = {
 	{ "", "no host", 0 },
 	{ "h", "a device is needed", 0 },
@@ -377,12 +384,9 @@ static void test_table(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),
-		cmocka_unit_test(test_good_numbers),
-		cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_long_value),
-		cmocka_unit_test(test_help),
-		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_good), cmocka_unit_test(test_good_numbers),
+		cmocka_unit_test(test_bad),  cmocka_unit_test(test_long_value),
+		cmocka_unit_test(test_help), cmocka_unit_test(test_table),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

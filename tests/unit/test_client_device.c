@@ -45,7 +45,7 @@ static int set_up(void **state)
 	make("nbd1/pid", "99\n");
 	make("nb2", NULL);
 	make("nb3", NULL);
-	make("nb3/pid", NULL);		/* cannot be read */
+	make("nb3/pid", NULL); /* cannot be read */
 	return 0;
 }
 

@@ -23,8 +23,12 @@ static void warn(const char *fmt, ...)
 
 static void test_parse(void **state)
 {
-	static const struct { const char *list; unsigned int n; const char *name; uint16_t port; }
-	cases[] = {
+	static const struct {
+		const char *list;
+		unsigned int n;
+		const char *name;
+		uint16_t port;
+	} cases[] = {
 		{ "h", 1, "h", 10809 },
 		{ "h:5", 1, "h", 5 },
 		{ "a,b:7", 2, "b", 7 },
@@ -55,8 +59,23 @@ static void test_parse(void **state)
 static void test_parse_bad(void **state)
 {
 	static const char *const cases[] = {
-		"", ",", "a,", ",a", "a,,b", ":5", "h:", "h:0", "h:65536", "h:x", "h:123456789",
-		"[::1", "[]", "[::1]5", "[::1]:", "[::1]:x", "[::1]:123456789",
+		"",
+		",",
+		"a,",
+		",a",
+		"a,,b",
+		":5",
+		"h:",
+		"h:0",
+		"h:65536",
+		"h:x",
+		"h:123456789",
+		"[::1",
+		"[]",
+		"[::1]5",
+		"[::1]:",
+		"[::1]:x",
+		"[::1]:123456789",
 		"1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17",
 	};
 	struct client_hosts hosts;
@@ -84,17 +103,21 @@ static void test_resolve(void **state)
 
 	(void)state;
 	assert_int_equal(client_hosts_parse("192.0.2.1,[2001:db8::1]:7,192.0.2.1,192.0.2.1:2", 5,
-					    &hosts, &err), 0);
+					    &hosts, &err),
+			 0);
 	warnings = 0;
 	assert_int_equal(client_hosts_resolve(&hosts, &addresses, warn, &err), 0);
-	assert_int_equal(addresses.n, 3);	/* the third is the first again */
+	assert_int_equal(addresses.n, 3); /* the third is the first again */
 	assert_int_equal(warnings, 0);
 	assert_string_equal(client_address_text(&addresses.address[0].sa, addresses.address[0].len,
-						text), "192.0.2.1:5");
+						text),
+			    "192.0.2.1:5");
 	assert_string_equal(client_address_text(&addresses.address[1].sa, addresses.address[1].len,
-						text), "[2001:db8::1]:7");
+						text),
+			    "[2001:db8::1]:7");
 	assert_string_equal(client_address_text(&addresses.address[2].sa, addresses.address[2].len,
-						text), "192.0.2.1:2");
+						text),
+			    "192.0.2.1:2");
 	assert_int_equal(addresses.address[1].len, sizeof(struct sockaddr_in6));
 }
 
@@ -137,7 +160,8 @@ static void test_unix(void **state)
 
 static void test_text(void **state)
 {
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(9),
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6,
+				    .sin6_port = htons(9),
 				    .sin6_scope_id = 3 };
 	struct sockaddr sa = { .sa_family = AF_PACKET };
 	char text[CLIENT_ADDRESS_TEXT];
@@ -168,12 +192,9 @@ static void test_local(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_parse),
-		cmocka_unit_test(test_parse_bad),
-		cmocka_unit_test(test_resolve),
-		cmocka_unit_test(test_resolve_failures),
-		cmocka_unit_test(test_unix),
-		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_parse),	cmocka_unit_test(test_parse_bad),
+		cmocka_unit_test(test_resolve), cmocka_unit_test(test_resolve_failures),
+		cmocka_unit_test(test_unix),	cmocka_unit_test(test_text),
 		cmocka_unit_test(test_local),
 	};
 

@@ -113,7 +113,9 @@ static void test_command_line_wins(void **state)
 
 static void test_bad(void **state)
 {
-	static const struct { const char *text, *says; } cases[] = {
+	static const struct {
+		const char *text, *says;
+	} cases[] = {
 		{ "nbd1 h e\n", "has no line for nbd0" },
 		{ "nbd0\n", "tab:1: a line needs device, host and export" },
 		{ "\nnbd0 h\n", "tab:2: a line needs" },

@@ -12,7 +12,7 @@
 
 #include "client/negotiate.h"
 
-#define FIXED	(NBD_WIRE_FIXED_NEWSTYLE | NBD_WIRE_NO_ZEROES)
+#define FIXED (NBD_WIRE_FIXED_NEWSTYLE | NBD_WIRE_NO_ZEROES)
 
 /* Bytes a server sends */
 struct script {
@@ -120,15 +120,15 @@ static void expect_failure(const char *says)
 static void test_go(void **state)
 {
 	static const uint8_t want[] = {
-		0, 0, 0, 3, 'I', 'H', 'A', 'V', 'E', 'O', 'P', 'T', 0, 0, 0, 7, 0, 0, 0, 12,
-		0, 0, 0, 4, 's', 'w', 'a', 'p', 0, 1, 0, 3,
+		0, 0, 0, 3,  'I', 'H', 'A', 'V', 'E', 'O', 'P', 'T', 0, 0, 0, 7,
+		0, 0, 0, 12, 0,	  0,   0,   4,	 's', 'w', 'a', 'p', 0, 1, 0, 3,
 	};
 
 	(void)state;
-	greet(FIXED | 0x8000);		/* a flag we do not know is not answered */
+	greet(FIXED | 0x8000); /* a flag we do not know is not answered */
 	info_block_size(NBD_WIRE_OPT_GO, 1, 4096, 32 << 20);
 	reply(NBD_WIRE_OPT_GO, NBD_WIRE_REP_INFO, 5);
-	be(77, 2);			/* an item we do not know */
+	be(77, 2); /* an item we do not know */
 	be(0, 3);
 	info_export(NBD_WIRE_OPT_GO, 1 << 30, 0x1ff);
 	reply(NBD_WIRE_OPT_GO, NBD_WIRE_REP_ACK, 0);
@@ -266,7 +266,10 @@ static void test_greetings(void **state)
 
 static void test_refusals(void **state)
 {
-	static const struct { uint32_t type; const char *says; } cases[] = {
+	static const struct {
+		uint32_t type;
+		const char *says;
+	} cases[] = {
 		{ NBD_WIRE_REP_ERR_POLICY, "forbids" },
 		{ NBD_WIRE_REP_ERR_INVALID, "invalid" },
 		{ NBD_WIRE_REP_ERR_PLATFORM, "platform" },
@@ -345,9 +348,11 @@ static void test_hostile(void **state)
 
 static void test_hostile_lists(void **state)
 {
-	static const struct { uint32_t len, name; } cases[] = {
-		{ 0, 0 }, { 3, 0 }, { 4, 1 }, { 8, 5 }, { 8, 0xffffffff }, { 8, 0xfffffffc },
-		{ 4 + 4097, 4097 },
+	static const struct {
+		uint32_t len, name;
+	} cases[] = {
+		{ 0, 0 },	   { 3, 0 },	      { 4, 1 },		  { 8, 5 },
+		{ 8, 0xffffffff }, { 8, 0xfffffffc }, { 4 + 4097, 4097 },
 	};
 	struct client_export_list list = { 0 };
 	size_t i;

@@ -18,7 +18,7 @@
 #include "client/genl.h"
 #include "client/netlink.h"
 
-#define FAMILY	0x1d
+#define FAMILY 0x1d
 
 static struct nlattr *attrs[NBDX_ATTR_MAX + 1];
 
@@ -46,9 +46,17 @@ static void test_connect_managed(void **state)
 {
 	struct client_addresses addresses;
 	struct client_connect connect = {
-		.index = 3, .addresses = &addresses, .export = "swap", .identifier = "id",
-		.links = 4, .connect_timeout = 500, .flags = NBDX_FLAG_SWAP,
-		.size = 1 << 20, .block_size = 4096, .timeout = 7, .dead_timeout = 8,
+		.index = 3,
+		.addresses = &addresses,
+		.export = "swap",
+		.identifier = "id",
+		.links = 4,
+		.connect_timeout = 500,
+		.flags = NBDX_FLAG_SWAP,
+		.size = 1 << 20,
+		.block_size = 4096,
+		.timeout = 7,
+		.dead_timeout = 8,
 	};
 	struct nlattr *item, *items[4];
 	struct nl_msg *msg;
@@ -105,8 +113,9 @@ static void test_connect_largest(void **state)
 {
 	char name[4097];
 	struct client_addresses addresses;
-	struct client_connect connect = { .addresses = &addresses, .export = name,
-					  .identifier = name, .links = 16 };
+	struct client_connect connect = {
+		.addresses = &addresses, .export = name, .identifier = name, .links = 16
+	};
 	struct nl_msg *msg;
 
 	(void)state;
@@ -124,7 +133,11 @@ static void test_connect_sockets(void **state)
 {
 	static const int sockets[] = { 5, 9 };
 	struct client_connect connect = {
-		.index = 1, .sockets = sockets, .nsockets = 2, .size = 512, .block_size = 512,
+		.index = 1,
+		.sockets = sockets,
+		.nsockets = 2,
+		.size = 512,
+		.block_size = 512,
 		.server_flags = 0x101,
 	};
 	struct nlattr *item, *fd[NBD_SOCK_MAX + 1];
@@ -197,7 +210,8 @@ static void put_counters(struct nl_msg *msg, int attr, uint64_t base)
 
 static void put_link(struct nl_msg *msg, uint32_t index, uint32_t link_state, const char *error)
 {
-	struct sockaddr_in peer = { .sin_family = AF_INET, .sin_port = htons(10809),
+	struct sockaddr_in peer = { .sin_family = AF_INET,
+				    .sin_port = htons(10809),
 				    .sin_addr.s_addr = htonl(0xc0000201) };
 	struct nlattr *nest = nla_nest_start(msg, NBDX_DEVICE_LINK);
 
@@ -279,7 +293,7 @@ static void test_device(void **state)
 }
 
 static const char want_text[] =
-	"nb3: live, export \"swap\\x1b\", 1024 MiB\n"
+	"nb3: live, export \"swap\\x1b\", 1024 MiB, 1 of 2 links ready\n"
 	"  swap-safe: no: no reserve\n"
 	"  identifier: \"id\"\n"
 	"  configured by: process 77\n"
@@ -288,7 +302,7 @@ static const char want_text[] =
 	"  server flags: flush multi-conn\n"
 	"  device flags: read-only swap\n"
 	"  timeouts: 30 s for an answer, none without a connection\n"
-	"  opened: 1 times\n"
+	"  openers: 1\n"
 	"  requests: 5 queued, 6 in flight\n"
 	"  counters: reads 101, writes 102, flushes 103, trims 104, zeroes 105, read_bytes 106, "
 	"write_bytes 107, errors 108, connects 109, losses 110, replays 111, "
@@ -358,8 +372,9 @@ static void test_format_json(void **state)
 	link = json_array_get(json_object_get(json, "links"), 1);
 	assert_string_equal(json_string_value(json_object_get(link, "state")), "lost");
 	assert_string_equal(json_string_value(json_object_get(link, "peer")), "192.0.2.1:10809");
-	assert_int_equal(json_integer_value(json_object_get(json_object_get(link, "counters"),
-							    "timeouts")), 213);
+	assert_int_equal(
+		json_integer_value(json_object_get(json_object_get(link, "counters"), "timeouts")),
+		213);
 	json_decref(json);
 	/* mainline tells less */
 	json = client_format_status_json(&status, false);
@@ -516,10 +531,12 @@ static void test_explain(void **state)
 		enum client_exit code;
 		const char *want;
 	} cases[] = {
-		{ CLIENT_OP_DISCONNECT, EBUSY, "device is open 1 times", CLIENT_BUSY,
-		  "cannot disconnect nb0: device is open 1 times; it is in use (swap or mounted): swapoff or umount it first, or use -force" },
+		{ CLIENT_OP_DISCONNECT, EBUSY, "nb0 is in use", CLIENT_BUSY,
+		  "cannot disconnect nb0: nb0 is in use; swapoff or umount it first, or use -force" },
+		{ CLIENT_OP_CONNECT, EBUSY, "nb0: device is connected already", CLIENT_BUSY,
+		  "cannot connect nb0: device is connected already; disconnect it with nbd-client -d, or take another device" },
 		{ CLIENT_OP_CONNECT, EBUSY, "", CLIENT_BUSY,
-		  "cannot connect nb0: Device or resource busy; it is connected already: disconnect it with nbd-client -d, or take another device" },
+		  "cannot connect nb0: it is connected already; disconnect it with nbd-client -d, or take another device" },
 		{ CLIENT_OP_CONNECT, EPERM, "", CLIENT_NOT_PERMITTED,
 		  "cannot connect nb0: Operation not permitted; run nbd-client as root" },
 		{ CLIENT_OP_CONNECT, ENOENT, "export 'x' unknown", CLIENT_REFUSED,
@@ -548,18 +565,12 @@ static void test_explain(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_connect_managed),
-		cmocka_unit_test(test_connect_minimal),
-		cmocka_unit_test(test_connect_largest),
-		cmocka_unit_test(test_connect_sockets),
-		cmocka_unit_test(test_small_messages),
-		cmocka_unit_test(test_device),
-		cmocka_unit_test(test_format_text),
-		cmocka_unit_test(test_format_json),
-		cmocka_unit_test(test_device_broken),
-		cmocka_unit_test(test_mainline_status),
-		cmocka_unit_test(test_family),
-		cmocka_unit_test(test_ack),
+		cmocka_unit_test(test_connect_managed), cmocka_unit_test(test_connect_minimal),
+		cmocka_unit_test(test_connect_largest), cmocka_unit_test(test_connect_sockets),
+		cmocka_unit_test(test_small_messages),	cmocka_unit_test(test_device),
+		cmocka_unit_test(test_format_text),	cmocka_unit_test(test_format_json),
+		cmocka_unit_test(test_device_broken),	cmocka_unit_test(test_mainline_status),
+		cmocka_unit_test(test_family),		cmocka_unit_test(test_ack),
 		cmocka_unit_test(test_explain),
 	};
 

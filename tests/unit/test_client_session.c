@@ -137,7 +137,7 @@ static void test_connect(void **state)
 	close(fd);
 	close(server);
 
-	server = listener(&address, -1);	/* bound, so that nobody else listens there */
+	server = listener(&address, -1); /* bound, so that nobody else listens there */
 	assert_int_equal(client_session_connect(&address, client_clock_ms() + 1000, &err), -1);
 	assert_int_equal(err.code, CLIENT_UNREACHABLE);
 	assert_non_null(strstr(err.text, "refused"));
@@ -227,10 +227,8 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_leftover),
-		cmocka_unit_test(test_every_byte),
-		cmocka_unit_test(test_connect),
-		cmocka_unit_test(test_connect_deadline),
+		cmocka_unit_test(test_leftover), cmocka_unit_test(test_every_byte),
+		cmocka_unit_test(test_connect),	 cmocka_unit_test(test_connect_deadline),
 		cmocka_unit_test(test_geometry),
 	};
 

@@ -13,7 +13,9 @@
 
 static void test_quote(void **state)
 {
-	static const struct { const char *in, *quoted, *escaped; } cases[] = {
+	static const struct {
+		const char *in, *quoted, *escaped;
+	} cases[] = {
 		{ "", "\"\"", "" },
 		{ "swap", "\"swap\"", "swap" },
 		{ "a \"b\" \\", "\"a \\\"b\\\" \\\\\"", "a \"b\" \\" },
@@ -21,13 +23,13 @@ static void test_quote(void **state)
 		{ "\033[2J", "\"\\x1b[2J\"", "\\x1b[2J" },
 		{ "a\nb\x7f", "\"a\\x0ab\\x7f\"", "a\\x0ab\\x7f" },
 		{ "\xff\xfe", "\"\\xff\\xfe\"", "\\xff\\xfe" },
-		{ "\xc0\x80", "\"\\xc0\\x80\"", "\\xc0\\x80" },		/* overlong NUL */
+		{ "\xc0\x80", "\"\\xc0\\x80\"", "\\xc0\\x80" }, /* overlong NUL */
 		{ "\xe0\x80\x80", "\"\\xe0\\x80\\x80\"", "\\xe0\\x80\\x80" },
-		{ "\xc2\x9b", "\"\\xc2\\x9b\"", "\\xc2\\x9b" },		/* C1 control */
-		{ "\xed\xa0\x80", "\"\\xed\\xa0\\x80\"", "\\xed\\xa0\\x80" },	/* surrogate */
+		{ "\xc2\x9b", "\"\\xc2\\x9b\"", "\\xc2\\x9b" },		      /* C1 control */
+		{ "\xed\xa0\x80", "\"\\xed\\xa0\\x80\"", "\\xed\\xa0\\x80" }, /* surrogate */
 		{ "\xf4\x90\x80\x80", "\"\\xf4\\x90\\x80\\x80\"", "\\xf4\\x90\\x80\\x80" },
 		{ "\xf0\x9f\x90\xa7", "\"\xf0\x9f\x90\xa7\"", "\xf0\x9f\x90\xa7" },
-		{ "\xe2\x82", "\"\\xe2\\x82\"", "\\xe2\\x82" },		/* cut off */
+		{ "\xe2\x82", "\"\\xe2\\x82\"", "\\xe2\\x82" }, /* cut off */
 	};
 	size_t i;
 	char *s;
@@ -108,10 +110,8 @@ static void test_error(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_quote),
-		cmocka_unit_test(test_clean),
-		cmocka_unit_test(test_size),
-		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_quote), cmocka_unit_test(test_clean),
+		cmocka_unit_test(test_size),  cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_error),
 	};
 
