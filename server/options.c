@@ -191,8 +191,11 @@ static enum srv_option_result parse_option(struct srv_options *o, int c, const c
 		nbd_err("-%c: %s; leave the option out", c,
 			c == 'c' ? "copy-on-write is not supported" : "an export is one file");
 		return SRV_OPTIONS_BAD;
+	case ':':
+		nbd_err("%s: the option needs a value; nbd-server --help shows the options", arg);
+		return SRV_OPTIONS_BAD;
 	default:
-		nbd_err("nbd-server --help shows the options");
+		nbd_err("%s: no such option; nbd-server --help shows the options", arg);
 		return SRV_OPTIONS_BAD;
 	}
 	return SRV_OPTIONS_RUN;
@@ -205,8 +208,8 @@ enum srv_option_result srv_options_parse(struct srv_options *o, int argc, char *
 
 	*o = (struct srv_options){ 0 };
 	optind = 0;	/* for a second call, in tests */
-	while ((c = getopt_long(argc, argv, "C:M:Vcdhl:mno:p:r", longopts, NULL)) != -1) {
-		result = parse_option(o, c, optarg);
+	while ((c = getopt_long(argc, argv, ":C:M:Vcdhl:mno:p:r", longopts, NULL)) != -1) {
+		result = parse_option(o, c, c == ':' || c == '?' ? argv[optind - 1] : optarg);
 		if (result != SRV_OPTIONS_RUN)
 			return result;
 	}

@@ -118,6 +118,11 @@ static void every_option(void **state)
 	assert_said(capture_text, "copy-on-write");
 	assert_int_equal(parse("1 /f -m"), SRV_OPTIONS_BAD);
 	assert_int_equal(parse("--nonsense"), SRV_OPTIONS_BAD);
+	assert_said(capture_text, "--nonsense: no such option");
+	assert_int_equal(parse("1 /f -x"), SRV_OPTIONS_BAD);
+	assert_said(capture_text, "-x: no such option");
+	assert_int_equal(parse("1 /f -C"), SRV_OPTIONS_BAD);
+	assert_said(capture_text, "-C: the option needs a value");
 	assert_int_equal(parse("-M x 1 /f"), SRV_OPTIONS_BAD);
 	assert_int_equal(parse("--handshake-timeout 0 1 /f"), SRV_OPTIONS_BAD);
 	assert_int_equal(parse("-r"), SRV_OPTIONS_BAD);

@@ -1,0 +1,530 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The server as a process: its signals, limits and ways to start.
+
+server_life.py PROGRAM DIRECTORY: starts PROGRAM as it needs it, with files in DIRECTORY.
+Prints "ok - text" or "not ok - text" for every check.
+"""
+
+import os
+import resource
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+from wire import *  # pylint: disable=wildcard-import,unused-wildcard-import
+
+PROGRAM, DIR = sys.argv[1], sys.argv[2]
+SIZE = 16 << 20
+DISK = os.path.join(DIR, "life.img")
+running = []
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    """A server in the foreground that listens; its log is in self.log."""
+
+    def __init__(self, config=None, args=(), port=None, **popen):
+        self.port = port or free_port()
+        self.log_file = os.path.join(DIR, f"life-{self.port}.log")
+        self.config = os.path.join(DIR, f"life-{self.port}.conf")
+        if config is None:
+            args = [f"127.0.0.1@{self.port}", DISK, *args]
+        else:
+            self.write(config)
+            args = ["-C", self.config, *args]
+        with open(self.log_file, "w", encoding="utf-8") as log:
+            self.process = subprocess.Popen([PROGRAM, "-n", *args], stderr=log, **popen)
+        running.append(self)
+        self.wait_for("serving")
+
+    def write(self, config):
+        with open(self.config, "w", encoding="utf-8") as f:
+            f.write(f"[generic]\nlistenaddr = 127.0.0.1\nport = {self.port}\n{config}")
+
+    def log(self):
+        with open(self.log_file, encoding="utf-8") as f:
+            return f.read()
+
+    def wait_for(self, text, seconds=10):
+        end = time.monotonic() + seconds
+        while text not in self.log():
+            assert time.monotonic() < end and self.process.poll() is None, self.log()
+            time.sleep(0.02)
+
+    def client(self, **args):
+        return Client(("127.0.0.1", self.port), **args)
+
+    def connected(self, name=b""):
+        c = self.client()
+        c.start(name)
+        return c
+
+    def term(self):
+        self.process.send_signal(signal.SIGTERM)
+
+    def end(self, seconds=15):
+        """The exit status; -9 after a kill."""
+        running.remove(self)
+        return self.process.wait(seconds)
+
+    def stop(self):
+        self.term()
+        assert self.end() == 0, self.log()
+
+
+def export(name, path=DISK, more=""):
+    return f"[{name}]\nexportname = {path}\n{more}"
+
+
+def term_idle():
+    """SIGTERM with idle clients, also in the handshake: closed at once, status 0"""
+    s = Server()
+    clients = [s.connected(), s.client(), s.client(flags=None)]
+    clients[2].recv(18)
+    s.term()
+    begin = time.monotonic()
+    for c in clients:
+        assert c.closed()
+        c.sock.close()
+    assert s.end() == 0
+    assert time.monotonic() - begin < 1
+
+
+def term_drains():
+    """SIGTERM: what is in flight is finished, the rest answered ESHUTDOWN"""
+    s = Server()
+    c, late = s.connected(), s.client()
+    data = os.urandom(65536)
+    c.send(c.header(WRITE, 8192, len(data)) + data[:1000])
+    first = c.cookie
+    time.sleep(0.2)
+    s.term()
+    time.sleep(0.2)
+    c.send(data[1000:] + c.header(READ, 0, 512) + c.header(WRITE, 0, 3) + b"abc")
+    assert c.reply(cookie=first) == (0, b"")
+    assert c.reply(cookie=first + 1) == (ESHUTDOWN, b"")
+    assert c.reply() == (ESHUTDOWN, b"")
+    assert c.closed() and late.closed()
+    c.sock.close()
+    late.sock.close()
+    assert s.end() == 0
+    with open(DISK, "rb") as f:
+        f.seek(8192)
+        assert f.read(len(data)) == data
+
+
+def term_options():
+    """SIGTERM in the middle of an option: ERR_SHUTDOWN"""
+    s = Server()
+    c = s.client()
+    c.send(b"IHAVEOPT" + struct.pack(">II", GO, 6) + b"\0\0")
+    time.sleep(0.2)
+    s.term()
+    time.sleep(0.2)
+    c.send(b"\0\0\0\0")
+    assert struct.unpack(">QIII", c.recv(20))[2] == ERR_SHUTDOWN
+    c.sock.close()
+    assert s.end() == 0
+
+
+def term_bounded():
+    """SIGTERM with a client that never ends its request, and one that does not hang up"""
+    s = Server()
+    a, b = s.connected(), s.connected()
+    a.send(a.header(WRITE, 0, 4096) + b"half")
+    time.sleep(0.2)
+    s.term()
+    begin = time.monotonic()
+    assert b.closed()
+    assert s.end(20) == 0
+    assert time.monotonic() - begin < 12
+
+
+def kill_and_restart():
+    """SIGKILL with clients connected: back on the same port at once"""
+    port = free_port()
+    for _ in range(3):
+        s = Server(port=port)
+        c = s.connected()
+        assert c.write(0, b"k" * 4096) == 0
+        s.process.kill()
+        assert s.end() == -9
+        s = Server(port=port)
+        assert s.connected().read(0, 4096) == b"k" * 4096
+        s.process.kill()
+        s.end()
+
+
+def reload():
+    """SIGHUP: new exports served, removed ones refused, live clients untouched"""
+    s = Server(export("a") + export("b", more="readonly = true\n"))
+    a, b = s.connected(b"a"), s.connected(b"b")
+    assert s.client().go(b"c")[-1][0] == ERR_UNKNOWN
+    s.write(export("b", more="filesize = 8192\n") + export("c"))
+    s.process.send_signal(signal.SIGHUP)
+    s.wait_for("configuration reloaded")
+    assert a.write(0, b"a" * 512) == 0 and b.read(0, 512) == b"a" * 512
+    assert b.write(0, b"b") == EPERM
+    assert s.client().go(b"a")[-1][0] == ERR_UNKNOWN
+    assert s.client().start(b"b")[0] == 8192
+    assert s.connected(b"c").write(0, b"c") == 0
+    # A broken file changes nothing
+    s.write(export("c", more="readonly = maybe\n"))
+    s.process.send_signal(signal.SIGHUP)
+    s.wait_for("configuration not reloaded")
+    assert "[c] readonly = maybe" in s.log()
+    assert s.connected(b"c").read(0, 1) == b"c"
+    s.stop()
+
+
+def default_export():
+    """the empty name is the first export; LIST only with allowlist"""
+    s = Server(export("one", more="filesize = 4096\n") + export("two"))
+    assert s.client().start()[0] == 4096
+    assert s.client().option(LIST)[-1][0] == ERR_POLICY
+    s.stop()
+    s = Server("allowlist = true\n" + export("one", more="description = 1st\n") + export("two"))
+    assert s.client().option(LIST) == [(SERVER, b"\0\0\0\3one1st"), (SERVER, b"\0\0\0\3two"),
+                                       (ACK, b"")]
+    s.stop()
+
+
+def max_connections():
+    """maxconnections counts live connections: a place is free again after a disconnect"""
+    s = Server(export("m", more="maxconnections = 2\n") + export("n"))
+    for _ in range(3):
+        a, b = s.connected(b"m"), s.connected(b"m")
+        c = s.client()
+        assert c.go(b"m")[-1][0] == ERR_POLICY
+        assert c.go(b"m", number=INFO)[-1][0] == ACK
+        assert c.go(b"n")[-1][0] == ACK
+        a.send(a.header(DISC))
+        assert a.closed()
+        b.sock.close()
+        end = time.monotonic() + 5
+        while (c := s.client()).go(b"m")[-1][0] != ACK:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        c.send(c.header(DISC))
+        assert c.closed()
+    s.stop()
+
+
+def max_clients():
+    """max_clients: one too many is turned away, and served when another has left"""
+    s = Server("max_clients = 3\n" + export("x"))
+    clients = [s.connected() for _ in range(3)]
+    assert s.client(flags=None).closed()
+    assert clients[0].read(0, 1)
+    clients.pop().sock.close()
+    end = time.monotonic() + 5
+    while True:
+        try:
+            s.connected()
+            break
+        except Closed:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    s.stop()
+
+
+def handshake_deadline():
+    """handshake_timeout: whoever is slow is dropped, whoever is done stays"""
+    s = Server(args=["--handshake-timeout", "1"])
+    done = s.connected()
+    silent, slow = s.client(flags=None), s.client()
+    silent.recv(18)
+    begin = time.monotonic()
+    try:
+        for _ in range(100):
+            slow.option(99)
+            time.sleep(0.05)
+        raise AssertionError("a client may haggle for ever")
+    except (Closed, ConnectionError):
+        pass
+    assert 0.5 < time.monotonic() - begin < 3
+    assert silent.closed()
+    assert done.read(0, 512)
+    s.stop()
+
+
+def idle_timeout():
+    """timeout: an idle client is dropped"""
+    s = Server(export("t", more="timeout = 1\n"))
+    c = s.connected()
+    begin = time.monotonic()
+    for _ in range(3):
+        time.sleep(0.5)
+        assert c.read(0, 512)
+    assert c.closed()
+    assert time.monotonic() - begin > 2
+    s.stop()
+
+
+def descriptors():
+    """out of file descriptors: new clients wait, the others go on, then all are served"""
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))
+    s = Server(preexec_fn=few)
+    clients = [s.connected() for _ in range(7)]
+    extra = []
+    for _ in range(20):
+        extra.append(Client(("127.0.0.1", s.port), flags=None))
+    s.wait_for("new clients have to wait")
+    for c in clients:
+        assert c.write(0, b"d" * 512) == 0
+    for c in extra:
+        c.sock.close()
+    assert s.connected().read(0, 512) == b"d" * 512
+    s.stop()
+
+
+def access():
+    """authfile: addresses, not text; INFO is refused as GO is"""
+    allow = os.path.join(DIR, "life.allow")
+    s = Server(export("x", more=f"authfile = {allow}\n") + export("y"))
+    for text, allowed in (("127.0.0.10\n", False), ("127.0.0.1\n", True), ("", False),
+                          ("# all\n127.0.0.0/8\n", True), ("::/0\n", False)):
+        with open(allow, "w", encoding="utf-8") as f:
+            f.write(text)
+        c = s.client()
+        assert c.go(b"x", number=INFO)[-1][0] == (ACK if allowed else ERR_POLICY), text
+        assert c.go(b"x")[-1][0] == (ACK if allowed else ERR_POLICY), text
+        if not allowed:
+            assert c.go(b"y")[-1][0] == ACK
+    os.unlink(allow)
+    s.connected(b"x").read(0, 1)
+    s.stop()
+
+
+def missing_file():
+    """a file that is not there: refused and logged; made when filesize is given"""
+    gone = os.path.join(DIR, "life.gone")
+    s = Server(export("g", gone) + export("h", gone, "filesize = 1m\n"))
+    assert s.client().go(b"g")[-1][0] == ERR_UNKNOWN
+    assert f"cannot open {gone}: No such file" in s.log()
+    assert s.client().start(b"h")[0] == 1 << 20
+    assert s.client().start(b"g")[0] == 1 << 20
+    s.stop()
+    os.unlink(gone)
+
+
+def no_space():
+    """a full file system: ENOSPC to the client, a line in the log, the connection stays"""
+    small = os.path.join(DIR, "small")
+    os.mkdir(small)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], check=True)
+    try:
+        s = Server(export("s", small + "/f", "filesize = 4m\n"))
+        c = s.connected()
+        assert c.write(0, b"x" * 65536) == 0
+        assert c.write(1 << 20, b"x" * (2 << 20)) == ENOSPC
+        assert "no space left" in s.log()
+        assert c.read(0, 65536) == b"x" * 65536
+        s.stop()
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
+
+
+def block_device():
+    """a block device: size, and zeroes and trim at any offset"""
+    image = os.path.join(DIR, "life.loop")
+    with open(image, "wb") as f:
+        f.truncate(4 << 20)
+    device = subprocess.run(["losetup", "-f", "--show", image], check=True,
+                            capture_output=True, text=True).stdout.strip()
+    try:
+        s = Server(export("d", device))
+        c = s.client()
+        assert c.start(b"d")[0] == 4 << 20
+        want = bytearray(b"\xd7" * (4 << 20))
+        assert c.write(0, bytes(want)) == 0
+        for offset, n, flags in ((0, 4096, 0), (5000, 1, 0), (10000, 600, FUA), (99999, 300001, 0),
+                                 (1 << 20, 1 << 20, NO_HOLE), ((4 << 20) - 700, 700, NO_HOLE)):
+            assert c.request(ZEROES, offset, n, flags) == 0
+            want[offset:offset + n] = bytes(n)
+            assert c.read(0, 4 << 20) == want
+        assert c.request(TRIM, 3000000, 100001, FUA) == 0
+        data = c.read(0, 4 << 20)
+        assert data[:3000000] == want[:3000000] and data[3100001:] == want[3100001:]
+        assert c.request(FLUSH) == 0
+        s.stop()
+        with open(device, "rb") as f:
+            assert f.read() == data
+    finally:
+        subprocess.run(["losetup", "-d", device], check=True)
+
+
+def slow_requests():
+    """a request that takes long holds up no later one of the same client"""
+    image, mount = os.path.join(DIR, "frozen.img"), os.path.join(DIR, "frozen")
+    with open(image, "wb") as f:
+        f.truncate(32 << 20)
+    os.mkdir(mount)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, mount], check=True)
+    try:
+        s = Server(export("f", mount + "/f", "filesize = 1m\n"))
+        c = s.connected()
+        assert c.write(0, b"r" * 8192) == 0
+        assert c.read(0, 8192) == b"r" * 8192
+        subprocess.run(["fsfreeze", "-f", mount], check=True)
+        thaw = threading.Timer(10, subprocess.run, (["fsfreeze", "-u", mount],))
+        thaw.start()
+        try:
+            c.send(c.header(WRITE, 65536, 4096) + b"w" * 4096)
+            write = c.cookie
+            begin = time.monotonic()
+            assert c.read(0, 4096) == b"r" * 4096
+            assert c.request(READ, 4096, 4096) == 0
+            assert time.monotonic() - begin < 5
+        finally:
+            thaw.cancel()
+            thaw.join()
+            subprocess.run(["fsfreeze", "-u", mount], check=False, stderr=subprocess.DEVNULL)
+        assert c.reply(cookie=write) == (0, b"")
+        assert c.read(65536, 4096) == b"w" * 4096
+        s.stop()
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+def daemon():
+    """without -n: the command returns when clients can come; process ID in a file"""
+    port, pid_file = free_port(), os.path.join(DIR, "life.pid")
+    subprocess.run([PROGRAM, f"127.0.0.1@{port}", os.path.basename(DISK), "-p", pid_file], cwd=DIR,
+                   check=True, timeout=10)
+    c = Client(("127.0.0.1", port))
+    c.start()
+    assert c.read(0, 512)
+    with open(pid_file, encoding="utf-8") as f:
+        pid = int(f.read())
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    os.kill(pid, signal.SIGTERM)
+    assert c.closed()
+    c.sock.close()
+    end = time.monotonic() + 5
+    while os.path.exists(pid_file):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def inetd():
+    """PORT 0 serves the client on standard input and ends with it"""
+    ours, theirs = socket.socketpair()
+    with subprocess.Popen([PROGRAM, "0", DISK], stdin=theirs, stderr=subprocess.DEVNULL) as p:
+        theirs.close()
+        c = Client.__new__(Client)
+        c.sock, c.cookie = ours, 1
+        ours.settimeout(10)
+        assert c.recv(18)
+        c.send(struct.pack(">I", FIXED | NO_ZEROES))
+        assert c.start()[0] == SIZE
+        assert c.read(0, 512)
+        c.send(c.header(DISC))
+        assert p.wait(10) == 0
+    assert subprocess.run([PROGRAM, "0", DISK], stdin=subprocess.DEVNULL, check=False,
+                          stderr=subprocess.DEVNULL).returncode == 4
+
+
+def privileges():
+    """user and group: dropped after the sockets are open"""
+    private = os.path.join(DIR, "private.img")
+    with open(private, "wb") as f:
+        f.truncate(4096)
+    os.chmod(private, 0o600)
+    s = Server("user = nobody\ngroup = nogroup\n" + export("p", private))
+    with open(f"/proc/{s.process.pid}/status", encoding="utf-8") as f:
+        status = f.read()
+    assert "Uid:\t65534\t65534\t65534\t65534\nGid:\t65534\t65534\t65534\t65534" in status
+    assert "Groups:\t65534 \n" in status, status
+    assert s.client().go(b"p")[-1][0] == ERR_UNKNOWN
+    s.stop()
+
+
+def exit_codes():
+    """what cannot work ends with its own status and a sentence"""
+    port = free_port()
+    def status(*args):
+        p = subprocess.run([PROGRAM, *args], check=False, capture_output=True, text=True, timeout=10)
+        assert p.returncode == 0 or p.stderr.startswith("nbd-server: "), p.stderr
+        return p.returncode, p.stderr + p.stdout
+    assert status("--help")[0] == 0 and "--nodaemon" in status("--help")[1]
+    assert status("-V")[1].startswith("nbd-server (nbswap) ")
+    assert status("-n", "nonsense")[0] == 2
+    assert status("-n", "--nonsense")[0] == 2
+    assert status("-n", "-C", "/nonexistent")[0] == 3
+    assert status("-n", "-C", "/dev/null")[0] == 3
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", port))
+        busy.listen()
+        code, text = status("-n", f"127.0.0.1@{port}", DISK)
+        assert code == 4 and "Address already in use" in text
+    assert status("-n", "-p", "/nonexistent/pid", f"127.0.0.1@{port}", DISK)[0] == 4
+
+
+def output_config():
+    """-o prints a configuration that serves the same export"""
+    port = free_port()
+    text = subprocess.run([PROGRAM, f"127.0.0.1@{port}", DISK, "1m", "-r", "-M", "1", "-o", "old"],
+                          check=True, capture_output=True, text=True).stdout
+    config = os.path.join(DIR, "life.old")
+    with open(config, "w", encoding="utf-8") as f:
+        f.write(text)
+    s = Server(args=["-C", config], config="", port=port)
+    size, flags = s.client().start(b"old")
+    assert size == 1 << 20 and flags & 2
+    s.stop()
+
+
+CHECKS = (term_idle, term_drains, term_options, kill_and_restart, reload, default_export,
+          max_connections, max_clients, handshake_deadline, idle_timeout, descriptors, access,
+          missing_file, no_space, block_device, slow_requests, daemon, inetd, privileges,
+          exit_codes, output_config)
+
+
+def attempt(check, bad):
+    try:
+        check()
+        print(f"ok - {check.__doc__}", flush=True)
+    except Exception as e:  # pylint: disable=broad-except
+        bad.append(check)
+        line = e.__traceback__
+        while line.tb_next and line.tb_next.tb_frame.f_code.co_filename == __file__:
+            line = line.tb_next
+        print(f"# {type(e).__name__} {e} in line {line.tb_lineno}".replace("\n", "\n# "))
+        print(f"not ok - {check.__doc__}", flush=True)
+
+
+def main():
+    bad = []
+    with open(DISK, "wb") as f:
+        f.truncate(SIZE)
+    # Takes the whole time a shutdown may: beside the others
+    longest = threading.Thread(target=attempt, args=(term_bounded, bad), daemon=True)
+    longest.start()
+    time.sleep(1)
+    try:
+        for check in CHECKS:
+            attempt(check, bad)
+        longest.join()
+    finally:
+        for s in running:
+            s.process.kill()
+        shutil.rmtree(os.path.join(DIR, "small"), ignore_errors=True)
+    sys.exit(bool(bad))
+
+
+# So that whatever is mounted or running is taken back when the script is stopped
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+main()

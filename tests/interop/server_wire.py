@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a server must do with requests good and bad, byte by byte.
+
+server_wire.py PORT SIZE: against an export "" of SIZE bytes that may be overwritten, and an
+export "ro" that may not.  Prints "ok - text" or "not ok - text" for every check.
+"""
+
+import struct
+import sys
+import time
+
+from wire import *  # pylint: disable=wildcard-import,unused-wildcard-import
+
+PORT, SIZE = int(sys.argv[1]), int(sys.argv[2])
+MAX = 32 << 20
+
+
+def client(**args):
+    return Client(("127.0.0.1", PORT), **args)
+
+
+def connected(name=b""):
+    c = client()
+    c.start(name)
+    return c
+
+
+def last(replies):
+    return replies[-1][0]
+
+
+def go_information():
+    """GO gives the size, flags, and what was asked for"""
+    c = client()
+    infos = [d for k, d in c.go(b"", (3, 1, 99)) if k == REP_INFO]
+    assert struct.unpack(">HQH", infos[0]) == (0, SIZE, 0x016d), infos[0]
+    assert struct.unpack(">HIII", infos[-1]) == (3, 1, 4096, MAX)
+    assert c.read(0, 512)
+
+
+def info_is_go():
+    """INFO and then GO give the same answers"""
+    c = client()
+    assert c.go(b"ro", (1, 2, 3), INFO) == c.go(b"ro", (1, 2, 3))
+
+
+def export_name():
+    """EXPORT_NAME, with and without the zeroes, fixed and not"""
+    for flags, zeroes in ((FIXED | NO_ZEROES, 0), (FIXED, 124), (NO_ZEROES, 0), (0, 124)):
+        c = client(flags=flags)
+        c.send(b"IHAVEOPT" + struct.pack(">II", EXPORT_NAME, 0))
+        assert struct.unpack(">QH", c.recv(10)) == (SIZE, 0x016d)
+        assert c.recv(zeroes) == bytes(zeroes)
+        assert c.read(0, 512)
+    c = client()
+    c.send(b"IHAVEOPT" + struct.pack(">II", EXPORT_NAME, 4) + b"none")
+    assert c.closed()
+
+
+def in_sync():
+    """unknown and malformed options are refused and the next one is understood"""
+    c = client()
+    for number, data in ((4, b""), (8, b""), (9, b"x" * 30), (10, b"x" * 30), (11, b""), (0, b""),
+                         (1000, b"y" * 100000), (0xffffffff, b"z")):
+        assert last(c.option(number, data)) == ERR_UNSUP
+    assert last(c.option(STARTTLS)) == ERR_POLICY
+    assert last(c.option(LIST, b"x")) == ERR_INVALID
+    for data in (b"", b"12345", b"\xff" * 6, b"\0\0\0\x05\0\0\0", b"\0\0\0\0\0\x02\0\0"):
+        assert last(c.option(GO, data)) == ERR_INVALID
+        assert last(c.option(INFO, data)) == ERR_INVALID
+    assert last(c.option(GO, b"g" * 100000)) == ERR_TOO_BIG
+    assert last(c.go(b"n" * 4097)) == ERR_TOO_BIG
+    assert last(c.go(b"n" * 4096)) == ERR_UNKNOWN
+    assert last(c.go(b"r\0")) == ERR_UNKNOWN
+    assert last(c.go()) == ACK
+
+
+def bad_handshake():
+    """unknown client flags, a wrong option magic, a name of 4 GiB: hang up"""
+    assert client(flags=4).closed()
+    assert client(flags=0xffffffff).closed()
+    c = client()
+    c.send(b"IHAVEOP!" + bytes(8))
+    assert c.closed()
+    c = client()
+    c.send(b"IHAVEOPT" + struct.pack(">II", EXPORT_NAME, 0xffffffff))
+    assert c.closed()
+    c = client(flags=0)
+    c.send(b"IHAVEOPT" + struct.pack(">II", LIST, 0))
+    assert c.closed()
+
+
+def abort():
+    """ABORT is acknowledged"""
+    c = client()
+    assert c.option(ABORT, b"bye") == [(ACK, b"")]
+    assert c.closed()
+
+
+def commands():
+    """each command does what it says"""
+    c = connected()
+    assert c.write(4096, b"A" * 8192) == 0
+    assert c.write(12288, b"B" * 4096, FUA) == 0
+    assert c.read(4000, 12384) == c.read(4000, 96) + b"A" * 8192 + b"B" * 4096
+    assert c.request(FLUSH) == 0
+    assert c.request(ZEROES, 5000, 3000) == 0
+    assert c.request(ZEROES, 9001, 1, NO_HOLE | FUA) == 0
+    assert c.read(4096, 8192) == (b"A" * 904 + bytes(3000) + b"A" * 1001 + bytes(1) + b"A" * 3286)
+    assert c.request(TRIM, 4096, 8192, FUA) == 0
+    assert len(c.read(4096, 8192)) == 8192
+    assert c.request(READ, SIZE - 1, 1) == 0
+    assert c.request(READ, 0, 512, FUA) == 0
+    assert c.request(FLUSH, flags=FUA) == 0
+    assert c.request(READ, 0, 0) == 0
+
+
+def beyond_end():
+    """beyond the end: EINVAL to read and trim, ENOSPC to write and zero"""
+    c = connected()
+    for offset, n in ((SIZE, 1), (SIZE - 511, 512), (2**64 - 1, 1), (2**64 - 512, 1024), (2**63, 8)):
+        assert c.request(READ, offset, n) == EINVAL
+        assert c.request(TRIM, offset, n) == EINVAL
+        assert c.request(ZEROES, offset, n) == ENOSPC
+        assert c.write(offset, b"x" * n) == ENOSPC
+    assert c.request(ZEROES, 0, 0xffffffff) == ENOSPC
+    assert c.read(SIZE - 512, 512)
+
+
+def unknown():
+    """unknown commands and flags: EINVAL, and the next request is understood"""
+    c = connected()
+    for kind in (CACHE, STATUS, 8, 999, 0xffff):
+        assert c.request(kind, 0, 512) == EINVAL
+    assert c.request(READ, 0, 512, DF) == EINVAL
+    assert c.request(READ, 0, 512, NO_HOLE) == EINVAL
+    assert c.request(ZEROES, 0, 512, 0x10) == EINVAL
+    assert c.request(FLUSH, 0, 1) == EINVAL
+    assert c.write(0, b"x" * 512, 0x8000) == EINVAL
+    assert c.read(0, 512)
+
+
+def largest():
+    """32 MiB pass, one byte more is EINVAL and stays in sync"""
+    c = connected()
+    data = bytes(range(256)) * (MAX // 256)
+    assert c.write(0, data) == 0
+    assert c.read(0, MAX) == data
+    assert c.request(READ, 0, MAX + 1) == EINVAL
+    assert c.request(READ, 0, 0xffffffff) == EINVAL
+    assert c.write(0, b"x" * (MAX + 1)) == EINVAL
+    assert c.read(0, 512) == data[:512]
+
+
+def read_only():
+    """a read-only export: EPERM, and says so in its flags"""
+    c = client()
+    assert c.start(b"ro")[1] & 0x42 == 2
+    assert c.write(0, b"x" * 100000) == EPERM
+    assert c.request(TRIM, 0, 512) == EPERM
+    assert c.request(ZEROES, 0, 512) == EPERM
+    assert c.request(FLUSH) == 0
+    assert c.read(0, 512)
+
+
+def bad_magic():
+    """a wrong request magic costs the connection, and no other one"""
+    other = connected()
+    c = connected()
+    c.send(c.header(READ, 0, 512, magic=0x25609514))
+    assert c.closed()
+    assert other.read(0, 512)
+
+
+def disconnect():
+    """DISC: what is in flight is answered, then the connection closed"""
+    c = connected()
+    first = c.cookie + 1
+    c.send(b"".join(c.header(READ, i * 4096, 4096) for i in range(100)) + c.header(DISC))
+    cookies = set()
+    for _ in range(100):
+        magic, error, cookie = struct.unpack(">IIQ", c.recv(16))
+        assert magic == 0x67446698 and not error
+        c.recv(4096)
+        cookies.add(cookie)
+    assert cookies == set(range(first, first + 100))
+    assert c.closed()
+
+
+def pipelined():
+    """many writes and reads in flight, in pieces of odd sizes"""
+    c = connected()
+    stream = b""
+    first = c.cookie + 1
+    for i in range(200):
+        stream += c.header(WRITE, i * 1000, 1000) + bytes([i]) * 1000
+    for i in range(0, len(stream), 777):
+        c.send(stream[i:i + 777])
+    cookies = set()
+    for _ in range(200):
+        magic, error, cookie = struct.unpack(">IIQ", c.recv(16))
+        assert magic == 0x67446698 and not error
+        cookies.add(cookie)
+    assert cookies == set(range(first, first + 200))
+    assert c.read(0, 200000) == b"".join(bytes([i]) * 1000 for i in range(200))
+
+
+def two_connections():
+    """what one connection has flushed, another one reads"""
+    a, b = connected(), connected()
+    for i in range(20):
+        assert a.write(i * 4096, bytes([i + 1]) * 4096) == 0
+        assert b.request(FLUSH) == 0
+        assert b.read(i * 4096, 4096) == bytes([i + 1]) * 4096
+
+
+def no_waiting():
+    """clients that stall, in handshake, payload or replies, make no other one wait"""
+    stalled = [client(flags=None), client(), connected(), connected()]
+    stalled[2].send(stalled[2].header(WRITE, 0, 4096) + b"half")
+    # Far more replies than socket buffers hold, and nobody reads them
+    stalled[3].sock.settimeout(1)
+    try:
+        stalled[3].send(b"".join(stalled[3].header(READ, 0, MAX) for _ in range(1000)))
+    except TimeoutError:
+        pass
+    begin = time.monotonic()
+    c = connected()
+    for i in range(200):
+        assert c.write(65536 + i * 512, b"n" * 512) == 0
+        assert c.read(65536 + i * 512, 512) == b"n" * 512
+    assert time.monotonic() - begin < 5
+
+
+CHECKS = (go_information, info_is_go, export_name, in_sync, bad_handshake, abort, commands,
+          beyond_end, unknown, largest, read_only, bad_magic, disconnect, pipelined,
+          two_connections, no_waiting)
+
+
+def main():
+    bad = 0
+    for check in CHECKS:
+        try:
+            check()
+            print(f"ok - {check.__doc__}", flush=True)
+        except Exception as e:  # pylint: disable=broad-except
+            bad += 1
+            line = e.__traceback__
+            while line.tb_next:
+                line = line.tb_next
+            print(f"# {type(e).__name__} {e} in line {line.tb_lineno}")
+            print(f"not ok - {check.__doc__}", flush=True)
+    sys.exit(bad > 0)
+
+
+main()
