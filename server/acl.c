@@ -100,8 +100,8 @@ bool srv_acl_allows(const char *file, const struct sockaddr *addr)
 		number++;
 		ret = srv_acl_match(line, addr);
 		if (ret < 0)
-			nbd_warn("%s line %u is neither an address nor ADDRESS/BITS; ignored",
-				 file, number);
+			nbd_warn("%s line %u is neither an address nor ADDRESS/BITS; ignored", file,
+				 number);
 		allowed = ret > 0;
 	}
 	if (ferror(f)) {

@@ -14,14 +14,14 @@
 #include "common/nbd-wire.h"
 #include "server/backend.h"
 
-#define ZEROES_LEN	65536
-#define ZEROES_IOV	16
+#define ZEROES_LEN 65536
+#define ZEROES_IOV 16
 
 struct file {
 	struct srv_backend base;
 	int fd;
 	bool block_device;
-	uint32_t sector;		/* what fallocate and discard are bound to; 1 for files */
+	uint32_t sector; /* what fallocate and discard are bound to; 1 for files */
 	/* What the file system turned out not to do; set once, never cleared */
 	atomic_bool no_nowait;
 	atomic_bool no_dsync;
@@ -49,7 +49,7 @@ static int file_read(struct srv_backend *b, void *buf, uint32_t len, uint64_t of
 		if (n < 0)
 			return -errno;
 		if (!n)
-			return -EIO;	/* the file has been cut short under us */
+			return -EIO; /* the file has been cut short under us */
 		p += n;
 		len -= (uint32_t)n;
 		offset += (uint64_t)n;
@@ -227,8 +227,8 @@ static int file_trim(struct srv_backend *b, uint32_t len, uint64_t offset, bool 
 		if (f->block_device)
 			ret = ioctl(f->fd, BLKDISCARD, range) < 0 ? -errno : 0;
 		else
-			ret = do_fallocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					   first, last - first);
+			ret = do_fallocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first,
+					   last - first);
 		if (unsupported(ret))
 			ret = 0;
 	}
@@ -296,6 +296,8 @@ static int find_size(struct file *f, uint64_t want, bool readonly, const char **
 	*what = "examine";
 	if (fstat(f->fd, &st) < 0)
 		return -errno;
+	f->base.id[0] = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
+	f->base.id[1] = S_ISBLK(st.st_mode) ? 0 : st.st_ino;
 	if (S_ISBLK(st.st_mode))
 		return find_block_size(f, want, what);
 	if (S_ISREG(st.st_mode))
@@ -304,8 +306,7 @@ static int find_size(struct file *f, uint64_t want, bool readonly, const char **
 	return -EINVAL;
 }
 
-struct srv_backend *srv_file_open(const char *path, bool readonly, uint64_t size,
-				  const char **what)
+struct srv_backend *srv_file_open(const char *path, bool readonly, uint64_t size, const char **what)
 {
 	/* O_NONBLOCK: opening a FIFO by mistake must not hang */
 	int flags = (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;

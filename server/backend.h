@@ -29,7 +29,8 @@ struct srv_backend_ops {
 struct srv_backend {
 	const struct srv_backend_ops *ops;
 	uint64_t size;
-	uint32_t preferred_block;	/* power of two, 4096 or more */
+	uint32_t preferred_block; /* power of two, 4096 or more */
+	uint64_t id[2];		  /* the same for two that share their data */
 };
 
 /*

@@ -10,23 +10,23 @@
 enum key_kind {
 	KEY_STRING,
 	KEY_BOOL,
-	KEY_UINT,		/* from @min to @max */
+	KEY_UINT, /* from @min to @max */
 	KEY_SIZE,
-	KEY_NO_EFFECT,		/* known, harmless to leave out: @note says why */
-	KEY_REFUSED,		/* known, and leaving it out would change what clients get */
-	KEY_REFUSED_TRUE,	/* the same, for a boolean that is true */
+	KEY_NO_EFFECT,	  /* known, harmless to leave out: @note says why */
+	KEY_REFUSED,	  /* known, and leaving it out would change what clients get */
+	KEY_REFUSED_TRUE, /* the same, for a boolean that is true */
 };
 
 struct key {
 	const char *name;
 	enum key_kind kind;
-	size_t offset;		/* of the field in the structure it fills */
+	size_t offset; /* of the field in the structure it fills */
 	uint64_t min, max;
 	const char *note;
 };
 
-#define IN_CONFIG(field)	offsetof(struct srv_config, field)
-#define IN_EXPORT(field)	offsetof(struct srv_export, field)
+#define IN_CONFIG(field) offsetof(struct srv_config, field)
+#define IN_EXPORT(field) offsetof(struct srv_export, field)
 
 static const struct key generic_keys[] = {
 	{ "listenaddr", KEY_STRING, IN_CONFIG(listenaddr), 0, 0, NULL },
@@ -172,7 +172,8 @@ bool srv_export_check(const struct srv_export *export, const char *where)
 		return false;
 	}
 	if (strstr(export->path, "%s") && g_strcmp0(export->virtstyle, "none")) {
-		nbd_err("%s: %s: a file per client address is not supported; set virtstyle = none if %%s is part of the name",
+		nbd_err("%s: %s: a file per client address is not supported; "
+			"set virtstyle = none if %%s is part of the name",
 			where, export->path);
 		return false;
 	}
@@ -214,8 +215,8 @@ static int parse_number(const struct place *at, uint64_t *value)
 	}
 	if (!nbd_parse_uint(at->value, key->max, value) && *value >= key->min)
 		return 0;
-	g_snprintf(range, sizeof(range), "a number from %llu to %llu",
-		   (unsigned long long)key->min, (unsigned long long)key->max);
+	g_snprintf(range, sizeof(range), "a number from %llu to %llu", (unsigned long long)key->min,
+		   (unsigned long long)key->max);
 	return bad_value(at, range);
 }
 
@@ -251,14 +252,14 @@ static int parse_value(const struct place *at, void *into)
 	}
 	if (!on)
 		return 0;
-	nbd_err("%s [%s] %s = %s: %s; remove the line", at->file, at->section, key->name,
-		at->value, key->note);
+	nbd_err("%s [%s] %s = %s: %s; remove the line", at->file, at->section, key->name, at->value,
+		key->note);
 	return -1;
 }
 
 /* Every key of a section into @into; all of them are looked at even after an error */
-static int load_section(GKeyFile *kf, const char *file, const char *section,
-			const struct key *keys, void *into)
+static int load_section(GKeyFile *kf, const char *file, const char *section, const struct key *keys,
+			void *into)
 {
 	g_auto(GStrv) names = g_key_file_get_keys(kf, section, NULL, NULL);
 	const struct key *key;

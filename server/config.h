@@ -7,23 +7,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SRV_DEF_CONFIG		"/etc/nbd-server/config"
-#define SRV_DEF_ALLOW		"/etc/nbd-server/allow"
-#define SRV_DEF_PID_FILE	"/var/run/nbd-server.pid"
-#define SRV_DEF_HANDSHAKE	10	/* seconds */
-#define SRV_DEF_CLIENTS		512
-#define SRV_DEF_THREADS		4
-#define SRV_MAX_THREADS		64
+#define SRV_DEF_CONFIG	  "/etc/nbd-server/config"
+#define SRV_DEF_ALLOW	  "/etc/nbd-server/allow"
+#define SRV_DEF_PID_FILE  "/var/run/nbd-server.pid"
+#define SRV_DEF_HANDSHAKE 10 /* seconds */
+#define SRV_DEF_CLIENTS	  512
+#define SRV_DEF_THREADS	  4
+#define SRV_MAX_THREADS	  64
 
 struct srv_export {
-	char *name;		/* "" for the one on the command line */
+	char *name; /* "" for the one on the command line */
 	char *path;
-	char *description;	/* or NULL */
-	char *authfile;		/* or NULL */
-	char *virtstyle;	/* or NULL: what %s in @path means */
-	uint64_t size;		/* 0: the file's own */
+	char *description;	  /* or NULL */
+	char *authfile;		  /* or NULL */
+	char *virtstyle;	  /* or NULL: what %s in @path means */
+	uint64_t size;		  /* 0: the file's own */
 	uint64_t max_connections; /* 0: no limit */
-	uint64_t timeout;	/* seconds a client may be idle; 0: for ever */
+	uint64_t timeout;	  /* seconds a client may be idle; 0: for ever */
 	bool readonly;
 	bool flush;
 	bool fua;
@@ -35,7 +35,7 @@ struct srv_export {
 /* Never changed once in use; a reload makes a new one.  Counted. */
 struct srv_config {
 	int refs;
-	char *listenaddr;	/* comma-separated; NULL: every address */
+	char *listenaddr; /* comma-separated; NULL: every address */
 	char *port;
 	char *unixsock;
 	bool duallisten;
@@ -43,10 +43,10 @@ struct srv_config {
 	char *user;
 	char *group;
 	bool allowlist;
-	uint64_t max_threads;	/* that serve one client at a time */
+	uint64_t max_threads; /* that serve one client at a time */
 	uint64_t max_clients;
 	uint64_t handshake_timeout; /* seconds */
-	GPtrArray *exports;	/* struct srv_export *, in the file's order */
+	GPtrArray *exports;	    /* struct srv_export *, in the file's order */
 };
 
 /* Defaults and no exports */

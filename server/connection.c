@@ -20,11 +20,11 @@
 #include "server/acl.h"
 #include "server/socket.h"
 
-#define STACK_SIZE	(256 << 10)
+#define STACK_SIZE (256 << 10)
 /* A payload buffer keeps this much memory from one request to the next */
-#define KEEP_BUF	(1u << 20)
+#define KEEP_BUF   (1u << 20)
 /* Longer reads are not tried on the spot: copying them would hold up others */
-#define INLINE_MAX	(256u << 10)
+#define INLINE_MAX (256u << 10)
 
 /* Text from a client, fit for a log */
 static char *printable(const char *text)
@@ -33,26 +33,32 @@ static char *printable(const char *text)
 }
 
 /*
- * The next two hand over the claim on an export's maximum of connections:
- * counted and taken under one lock.
+ * Count the client against its export's maximum, unless it only wants
+ * information.  @shared: every other client of the export has the same file;
+ * after a file has been replaced those who came before still have the old one.
  */
-static bool claim(struct srv_conn *c, const struct srv_export *export)
+static bool claim(struct srv_conn *c, bool count, bool *shared)
 {
+	const struct srv_export *export = c->export;
 	struct srv_conn *other;
 	uint64_t n = 0;
+	bool room;
 
+	*shared = true;
 	pthread_mutex_lock(&c->srv->lock);
 	for (other = c->srv->conns; other; other = other->next) {
 		/* By name: the other may have come before a reload */
-		if (other != c && other->claimed && !strcmp(other->claimed->name, export->name))
-			n++;
+		if (other == c || !other->claimed || strcmp(other->claimed->name, export->name))
+			continue;
+		n++;
+		if (memcmp(other->claimed_id, c->backend->id, sizeof(c->claimed_id)))
+			*shared = false;
 	}
-	if (!export->max_connections || n < export->max_connections)
-		c->claimed = export;
-	else
-		c->claimed = NULL;
+	room = !count || !export->max_connections || n < export->max_connections;
+	c->claimed = count && room ? export : NULL;
+	memcpy(c->claimed_id, c->backend->id, sizeof(c->claimed_id));
 	pthread_mutex_unlock(&c->srv->lock);
-	return c->claimed;
+	return room;
 }
 
 static void unclaim(struct srv_conn *c)
@@ -73,7 +79,7 @@ static void close_export(struct srv_conn *c)
 	c->config = NULL;
 }
 
-static void fill_info(const struct srv_export *export, const struct srv_backend *b,
+static void fill_info(const struct srv_export *export, const struct srv_backend *b, bool shared,
 		      struct srv_export_info *info)
 {
 	uint16_t flags = NBD_WIRE_FLAG_HAS_FLAGS;
@@ -88,8 +94,9 @@ static void fill_info(const struct srv_export *export, const struct srv_backend 
 		flags |= NBD_WIRE_FLAG_SEND_WRITE_ZEROES |
 			 (export->fua ? NBD_WIRE_FLAG_SEND_FUA : 0) |
 			 (export->trim ? NBD_WIRE_FLAG_SEND_TRIM : 0);
-	/* All connections go through the page cache of one file */
-	flags |= NBD_WIRE_FLAG_CAN_MULTI_CONN;
+	/* All connections go through the page cache of one file, if it is one file */
+	if (shared)
+		flags |= NBD_WIRE_FLAG_CAN_MULTI_CONN;
 
 	*info = (struct srv_export_info){
 		.size = b->size,
@@ -102,16 +109,30 @@ static void fill_info(const struct srv_export *export, const struct srv_backend 
 	};
 }
 
+/* Open the file of c->export, if that has not been done for INFO already */
+static bool open_backend(struct srv_conn *c)
+{
+	const struct srv_export *export = c->export;
+	const char *what;
+
+	if (c->backend)
+		return true;
+	c->backend = srv_file_open(export->path, export->readonly, export->size, &what);
+	if (!c->backend && srv_server_may_log(c->srv))
+		nbd_err("export '%s': cannot %s %s: %s", export->name, what, export->path,
+			strerror(errno));
+	return c->backend;
+}
+
 /* Find and open what the client asks for; on refusal @why says it to the client */
-static enum srv_open_result open_export(struct srv_conn *c, char *why, size_t len)
+static enum srv_open_result open_export(struct srv_conn *c, bool *shared, char *why, size_t len)
 {
 	struct srv_config *config = srv_server_config(c->srv);
 	const struct srv_export *export = srv_config_find(config, c->session.name);
 	g_autofree char *name = printable(c->session.name);
-	const char *what;
 
 	if (export && c->export == export && c->backend) {
-		srv_config_put(config);		/* INFO has opened it already */
+		srv_config_put(config); /* INFO has opened it already */
 	} else {
 		close_export(c);
 		c->config = config;
@@ -126,20 +147,14 @@ static enum srv_open_result open_export(struct srv_conn *c, char *why, size_t le
 		snprintf(why, len, "export '%.80s' is not for this client's address", name);
 		return SRV_OPEN_POLICY;
 	}
-	if (c->session.opt != NBD_WIRE_OPT_INFO && !claim(c, export)) {
+	if (!open_backend(c)) {
+		snprintf(why, len, "export '%.80s' cannot be opened on the server", name);
+		return SRV_OPEN_UNKNOWN;
+	}
+	if (!claim(c, c->session.opt != NBD_WIRE_OPT_INFO, shared)) {
 		snprintf(why, len, "export '%.80s' has its maximum of %llu connections", name,
 			 (unsigned long long)export->max_connections);
 		return SRV_OPEN_POLICY;
-	}
-	if (c->backend)
-		return SRV_OPEN_OK;
-	c->backend = srv_file_open(export->path, export->readonly, export->size, &what);
-	if (!c->backend) {
-		if (srv_server_may_log(c->srv))
-			nbd_err("export '%s': cannot %s %s: %s", name, what, export->path,
-				strerror(errno));
-		snprintf(why, len, "export '%.80s' cannot be opened on the server", name);
-		return SRV_OPEN_UNKNOWN;
 	}
 	return SRV_OPEN_OK;
 }
@@ -149,10 +164,11 @@ static void conn_open(struct srv_conn *c)
 	struct srv_export_info info = { 0 };
 	char why[SRV_MAX_REASON] = "";
 	enum srv_open_result result;
+	bool shared;
 
-	result = open_export(c, why, sizeof(why));
+	result = open_export(c, &shared, why, sizeof(why));
 	if (result == SRV_OPEN_OK)
-		fill_info(c->export, c->backend, &info);
+		fill_info(c->export, c->backend, shared, &info);
 	else if (srv_server_may_log(c->srv))
 		nbd_warn("client %s refused: %s", c->peer, why);
 	srv_session_opened(&c->session, result, &info, why);
@@ -277,9 +293,9 @@ static void reply(struct srv_conn *c, struct srv_worker *w, uint32_t error)
 
 static void log_failure(struct srv_conn *c, const struct srv_request *req, uint32_t error)
 {
-	static const char * const names[] = {
-		[NBD_WIRE_CMD_READ] = "read", [NBD_WIRE_CMD_WRITE] = "write",
-		[NBD_WIRE_CMD_FLUSH] = "flush", [NBD_WIRE_CMD_TRIM] = "trim",
+	static const char *const names[] = {
+		[NBD_WIRE_CMD_READ] = "read",	      [NBD_WIRE_CMD_WRITE] = "write",
+		[NBD_WIRE_CMD_FLUSH] = "flush",	      [NBD_WIRE_CMD_TRIM] = "trim",
 		[NBD_WIRE_CMD_WRITE_ZEROES] = "zero",
 	};
 	bool allowed;
@@ -290,8 +306,10 @@ static void log_failure(struct srv_conn *c, const struct srv_request *req, uint3
 	if (allowed)
 		nbd_err("export '%s': cannot %s %u bytes at %llu of %s: %s", c->export->name,
 			names[req->type], req->length, (unsigned long long)req->offset,
-			c->export->path, error == NBD_WIRE_ENOSPC ?
-			"no space left; free some or the client loses data" : "I/O error");
+			c->export->path,
+			error == NBD_WIRE_ENOSPC ?
+				"no space left; free some or the client loses data" :
+				"I/O error");
 }
 
 static void answer(struct srv_conn *c, struct srv_worker *w)
@@ -466,7 +484,7 @@ static struct srv_conn *conn_new(struct srv_server *srv, int fd,
 	srv_session_init(&c->session, c->listed->allowlist ? list_export : NULL, c);
 	c->workers = calloc(c->max_workers, sizeof(*c->workers));
 	if (!c->workers || !init_worker(c, &c->workers[0])) {
-		c->fd = -1;	/* the caller closes it */
+		c->fd = -1; /* the caller closes it */
 		conn_free(c);
 		return NULL;
 	}

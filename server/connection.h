@@ -16,43 +16,44 @@
 #include "server/server.h"
 #include "server/session.h"
 
-#define SRV_CONN_RBUF	65536
-#define SRV_PEER_LEN	120
+#define SRV_CONN_RBUF 65536
+#define SRV_PEER_LEN  120
 
 struct srv_worker {
 	struct srv_conn *conn;
 	pthread_t thread;
-	uint8_t *buf;			/* one payload; only touched pages cost memory */
+	uint8_t *buf; /* one payload; only touched pages cost memory */
 	struct srv_request req;
 };
 
 struct srv_conn {
 	struct srv_server *srv;
-	struct srv_conn *next, *prev;	/* srv->lock */
+	struct srv_conn *next, *prev;	  /* srv->lock */
 	const struct srv_export *claimed; /* counted against its limit; srv->lock */
+	uint64_t claimed_id[2];		  /* of the file behind @claimed; srv->lock */
 	int fd;
 	struct sockaddr_storage addr;
-	char peer[SRV_PEER_LEN];	/* addr, for messages */
+	char peer[SRV_PEER_LEN]; /* addr, for messages */
 
-	struct srv_config *listed;	/* in force when the client came: what LIST shows */
-	struct srv_config *config;	/* holds @export */
+	struct srv_config *listed; /* in force when the client came: what LIST shows */
+	struct srv_config *config; /* holds @export */
 	const struct srv_export *export;
 	struct srv_backend *backend;
-	atomic_bool dead;		/* the socket has failed */
+	atomic_bool dead; /* the socket has failed */
 
 	/* Locks: rx before tx, never the other way */
 	pthread_mutex_t tx_lock;	/* whole replies go out one after the other */
-	struct nbd_log_limit log_limit;	/* tx_lock */
+	struct nbd_log_limit log_limit; /* tx_lock */
 
-	pthread_mutex_t rx_lock;	/* of all below: who reads the socket */
-	bool done;			/* nothing more is to be read */
-	bool quiet;			/* stopping, and nothing is left to answer */
-	int64_t deadline;		/* of the handshake; 0: none */
+	pthread_mutex_t rx_lock; /* of all below: who reads the socket */
+	bool done;		 /* nothing more is to be read */
+	bool quiet;		 /* stopping, and nothing is left to answer */
+	int64_t deadline;	 /* of the handshake; 0: none */
 	unsigned int max_workers;
 	unsigned int n_workers;
-	unsigned int busy;		/* workers that answer a request just now */
+	unsigned int busy; /* workers that answer a request just now */
 	struct srv_worker *workers;
-	size_t rpos, rlen;		/* unread bytes in rbuf are rbuf[rpos..rlen) */
+	size_t rpos, rlen; /* unread bytes in rbuf are rbuf[rpos..rlen) */
 	uint8_t rbuf[SRV_CONN_RBUF];
 	struct srv_session session;
 };

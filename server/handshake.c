@@ -94,8 +94,7 @@ static enum srv_event take_option_header(struct srv_session *s)
 	uint64_t magic = nbd_get_be64(s->in);
 
 	if (magic != NBD_WIRE_OPTION_MAGIC)
-		return srv_close(s, "option with wrong magic 0x%016llx",
-				 (unsigned long long)magic);
+		return srv_close(s, "option with wrong magic 0x%016llx", (unsigned long long)magic);
 	s->opt = nbd_get_be32(s->in + 8);
 	s->opt_len = nbd_get_be32(s->in + 12);
 	if (s->opt == NBD_WIRE_OPT_EXPORT_NAME) {
@@ -272,8 +271,10 @@ void srv_session_opened(struct srv_session *s, enum srv_open_result result,
 		if (s->opt == NBD_WIRE_OPT_EXPORT_NAME)
 			srv_close(s, "%s", why);
 		else
-			finish_option(s, result == SRV_OPEN_POLICY ? NBD_WIRE_REP_ERR_POLICY :
-				      NBD_WIRE_REP_ERR_UNKNOWN, why);
+			finish_option(s,
+				      result == SRV_OPEN_POLICY ? NBD_WIRE_REP_ERR_POLICY :
+								  NBD_WIRE_REP_ERR_UNKNOWN,
+				      why);
 		return;
 	}
 

@@ -18,9 +18,9 @@
 #include "server/connection.h"
 #include "server/socket.h"
 
-#define BACKLOG		128
+#define BACKLOG	 128
 /* How long to leave new clients waiting when there are no file descriptors */
-#define PAUSE_MS	100
+#define PAUSE_MS 100
 
 static int add_socket(struct srv_listener *l, int family, const struct sockaddr *addr,
 		      socklen_t len)
@@ -180,8 +180,9 @@ bool srv_listen_accept(struct srv_server *srv, int fd)
 		srv_peer_name(&addr, peer, sizeof(peer));
 		ret = srv_conn_start(srv, conn, &addr);
 		if (ret && srv_server_may_log(srv))
-			nbd_warn("client %s turned away: %s", peer, ret == -EUSERS ?
-				 "max_clients clients are connected" : strerror(-ret));
+			nbd_warn("client %s turned away: %s", peer,
+				 ret == -EUSERS ? "max_clients clients are connected" :
+						  strerror(-ret));
 		return true;
 	}
 	switch (errno) {
@@ -211,10 +212,21 @@ static void reload_config(struct srv_server *srv, srv_reload_fn reload, void *ct
 	srv_server_reload(srv, config);
 }
 
-/* Wait for every connection to end; -1 when some do not in time */
-static int drain(struct srv_server *srv)
+/* Is there a signal that asks for the end?  SIGHUP does not, this late. */
+static bool told_to_end(int signal_fd)
 {
-	struct pollfd p = { .fd = srv->idle_fd, .events = POLLIN };
+	struct signalfd_siginfo si;
+
+	return read(signal_fd, &si, sizeof(si)) == sizeof(si) && si.ssi_signo != SIGHUP;
+}
+
+/* Wait for every connection to end; -1 when some do not in time, or before a second signal */
+static int drain(struct srv_server *srv, int signal_fd)
+{
+	struct pollfd p[2] = {
+		{ .fd = srv->idle_fd, .events = POLLIN },
+		{ .fd = signal_fd, .events = POLLIN },
+	};
 	int64_t deadline = srv_now_ms() + SRV_DRAIN_MS + SRV_LINGER_MS;
 	unsigned int clients;
 	int64_t left;
@@ -230,10 +242,15 @@ static int drain(struct srv_server *srv)
 		left = deadline - srv_now_ms();
 		if (left <= 0)
 			break;
-		if (poll(&p, 1, (int)left) > 0)
+		if (poll(p, 2, (int)left) <= 0)
+			continue;
+		if (p[0].revents)
 			eventfd_read(srv->idle_fd, &count);
+		if (p[1].revents && told_to_end(signal_fd))
+			break;
 	}
-	nbd_err("%u clients cut off: their requests did not end in time", clients);
+	nbd_err("%u client%s cut off: not at the end of a request in time", clients,
+		clients == 1 ? "" : "s");
 	return -1;
 }
 
@@ -265,7 +282,7 @@ static bool turn(struct srv_server *srv, struct srv_listener *l, int signal_fd,
 	}
 	for (i = 0; i < l->n; i++) {
 		if (p[i + 2].revents && !srv_listen_accept(srv, l->fd[i]))
-			poll(p, 1, PAUSE_MS);	/* a signal still ends the pause */
+			poll(p, 1, PAUSE_MS); /* a signal still ends the pause */
 	}
 	return false;
 }
@@ -276,5 +293,5 @@ int srv_run(struct srv_server *srv, struct srv_listener *l, int signal_fd, srv_r
 	while (!turn(srv, l, signal_fd, reload, ctx))
 		;
 	srv_listen_close(l);
-	return drain(srv);
+	return drain(srv, signal_fd);
 }

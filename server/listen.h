@@ -7,12 +7,12 @@
 
 #include "server/server.h"
 
-#define SRV_MAX_LISTEN	32
+#define SRV_MAX_LISTEN 32
 
 struct srv_listener {
 	unsigned int n;
 	int fd[SRV_MAX_LISTEN];
-	char *unix_path;		/* removed at the end; NULL: none */
+	char *unix_path; /* removed at the end; NULL: none */
 };
 
 /* Open the sockets the configuration asks for; says what fails.  0 or -1. */

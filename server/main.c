@@ -19,10 +19,10 @@
 #include "server/options.h"
 
 /* Exit codes, as nbd-server(1) lists them */
-#define EXIT_CUT_OFF	1	/* clients were cut off at the end */
-#define EXIT_USAGE	2
-#define EXIT_CONFIG	3
-#define EXIT_START	4
+#define EXIT_CUT_OFF 1 /* clients were cut off at the end */
+#define EXIT_USAGE   2
+#define EXIT_CONFIG  3
+#define EXIT_START   4
 
 /* Signals are read from a descriptor: nothing ever runs in a handler */
 static int open_signals(void)
@@ -35,7 +35,9 @@ static int open_signals(void)
 	sigaddset(&set, SIGHUP);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -1;
+	/* Both come as errors of the call that caused them */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 

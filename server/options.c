@@ -50,7 +50,8 @@ void srv_options_help(void)
 	       "  -r, --read-only                refuse writes\n"
 	       "  -V, --version                  show the version\n\n"
 	       "SIGHUP reads the configuration file again; SIGTERM finishes what is in flight\n"
-	       "and exits.  See nbd-server(1) and nbd-server(5).\n", SRV_DEF_HANDSHAKE);
+	       "and exits.  See nbd-server(1) and nbd-server(5).\n",
+	       SRV_DEF_HANDSHAKE);
 }
 
 void srv_options_free(struct srv_options *o)
@@ -121,7 +122,8 @@ static bool parse_address(struct srv_options *o, const char *text)
 		text = at + 1;
 	}
 	if (nbd_parse_uint(text, 65535, &port) || (at && (!port || !*o->listen))) {
-		nbd_err("%s: expected [IP@]PORT with a port from 1 to 65535, or 0 for a client on standard input",
+		nbd_err("%s: expected [IP@]PORT with a port from 1 to 65535, "
+			"or 0 for a client on standard input",
 			at ? at + 1 : text);
 		return false;
 	}
@@ -207,7 +209,7 @@ enum srv_option_result srv_options_parse(struct srv_options *o, int argc, char *
 	int c;
 
 	*o = (struct srv_options){ 0 };
-	optind = 0;	/* for a second call, in tests */
+	optind = 0; /* for a second call, in tests */
 	while ((c = getopt_long(argc, argv, ":C:M:Vcdhl:mno:p:r", longopts, NULL)) != -1) {
 		result = parse_option(o, c, c == ':' || c == '?' ? argv[optind - 1] : optarg);
 		if (result != SRV_OPTIONS_RUN)
@@ -216,7 +218,8 @@ enum srv_option_result srv_options_parse(struct srv_options *o, int argc, char *
 	if (!parse_operands(o, argc - optind, argv + optind))
 		return SRV_OPTIONS_BAD;
 	if (!o->path && (o->output_section || o->authfile || o->readonly || o->max_connections)) {
-		nbd_err("-l, -M, -o and -r are about an export on the command line: give PORT and FILE");
+		nbd_err("-l, -M, -o and -r are about an export on the command line: "
+			"give PORT and FILE");
 		return SRV_OPTIONS_BAD;
 	}
 	if (o->inetd)

@@ -12,24 +12,24 @@ enum srv_option_result {
 	SRV_OPTIONS_RUN,
 	SRV_OPTIONS_HELP,
 	SRV_OPTIONS_VERSION,
-	SRV_OPTIONS_BAD,	/* and the reason has been given */
+	SRV_OPTIONS_BAD, /* and the reason has been given */
 };
 
 struct srv_options {
-	char *config_file;	/* NULL: not given */
-	char *listen;		/* IP, or NULL; unix:PATH is in @unix_path instead */
-	char *port;		/* NULL: no export on the command line */
+	char *config_file; /* NULL: not given */
+	char *listen;	   /* IP, or NULL; unix:PATH is in @unix_path instead */
+	char *port;	   /* NULL: no export on the command line */
 	char *unix_path;
-	char *path;		/* the file to export, absolute; NULL: none */
+	char *path; /* the file to export, absolute; NULL: none */
 	char *authfile;
 	char *pid_file;
-	char *output_section;	/* -o: print the export as a section and exit */
+	char *output_section; /* -o: print the export as a section and exit */
 	uint64_t size;
 	uint64_t max_connections;
 	uint64_t handshake_timeout; /* 0: not given */
 	bool readonly;
 	bool foreground;
-	bool inetd;		/* port 0: the client is on standard input */
+	bool inetd; /* port 0: the client is on standard input */
 };
 
 enum srv_option_result srv_options_parse(struct srv_options *o, int argc, char **argv);

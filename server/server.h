@@ -12,9 +12,9 @@
 #include "server/config.h"
 
 /* How long a shutdown may take before the rest is cut off, in milliseconds */
-#define SRV_DRAIN_MS	10000
+#define SRV_DRAIN_MS  10000
 /* and how long a client has to hang up once it has been told */
-#define SRV_LINGER_MS	1000
+#define SRV_LINGER_MS 1000
 
 struct srv_conn;
 
@@ -22,12 +22,12 @@ struct srv_server {
 	int stop_fd;			/* eventfd, readable for ever once stopping */
 	int idle_fd;			/* eventfd, written when the last connection ends */
 	atomic_bool stopping;		/* set before stop_fd is written */
-	_Atomic int64_t drain_deadline;	/* srv_now_ms() at which stopping ends; set before */
+	_Atomic int64_t drain_deadline; /* srv_now_ms() at which stopping ends; set before */
 	pthread_mutex_t lock;		/* of all below */
 	struct srv_config *config;	/* in force for new clients */
 	struct srv_conn *conns;
 	unsigned int clients;
-	struct nbd_log_limit log_limit;	/* for what strangers can make us say */
+	struct nbd_log_limit log_limit; /* for what strangers can make us say */
 };
 
 int64_t srv_now_ms(void);

@@ -17,90 +17,89 @@
 #include "common/nbd-wire.h"
 
 /* The most information requests in one INFO or GO; more is refused, in sync */
-#define SRV_MAX_INFO_REQUESTS	1024
+#define SRV_MAX_INFO_REQUESTS 1024
 /* u32 name length, name, u16 count, the requests: the longest option ever held */
-#define SRV_MAX_OPTION	(4 + NBD_WIRE_MAX_STRING + 2 + 2 * SRV_MAX_INFO_REQUESTS)
+#define SRV_MAX_OPTION	      (4 + NBD_WIRE_MAX_STRING + 2 + 2 * SRV_MAX_INFO_REQUESTS)
 /* The longest answer given at once: all information items with the longest strings */
-#define SRV_MAX_OUT	16384
-#define SRV_MAX_REASON	160
+#define SRV_MAX_OUT	      16384
+#define SRV_MAX_REASON	      160
 
 /* What a client learns of an export it opened */
 struct srv_export_info {
 	uint64_t size;
-	uint16_t flags;			/* NBD_WIRE_FLAG_* */
-	uint32_t min_block;		/* powers of two */
+	uint16_t flags;	    /* NBD_WIRE_FLAG_* */
+	uint32_t min_block; /* powers of two */
 	uint32_t preferred_block;
 	uint32_t max_payload;
-	const char *name;		/* canonical; valid until the session ends */
-	const char *description;	/* or NULL */
+	const char *name;	 /* canonical; valid until the session ends */
+	const char *description; /* or NULL */
 };
 
 struct srv_request {
 	uint64_t cookie;
 	uint64_t offset;
 	uint32_t length;
-	uint16_t type;			/* NBD_WIRE_CMD_* */
-	uint16_t flags;			/* NBD_WIRE_CMD_FLAG_* */
-	uint32_t error;			/* nonzero: refused, reply with this and do nothing */
+	uint16_t type;	/* NBD_WIRE_CMD_* */
+	uint16_t flags; /* NBD_WIRE_CMD_FLAG_* */
+	uint32_t error; /* nonzero: refused, reply with this and do nothing */
 };
 
 /* What a session wants next */
 enum srv_event {
-	SRV_MORE,	/* it has taken all input: give more */
-	SRV_SEND,	/* send out[0..out_len), then call srv_session_sent() */
-	SRV_OPEN,	/* open the export @name, then call srv_session_opened() */
-	SRV_REQUEST,	/* @req is to be answered; a good WRITE's payload comes next in the stream */
-	SRV_CLOSE,	/* finish what is in flight, then close; @reason says why */
+	SRV_MORE,    /* it has taken all input: give more */
+	SRV_SEND,    /* send out[0..out_len), then call srv_session_sent() */
+	SRV_OPEN,    /* open the export @name, then call srv_session_opened() */
+	SRV_REQUEST, /* @req is to be answered; a good WRITE's payload comes next in the stream */
+	SRV_CLOSE,   /* finish what is in flight, then close; @reason says why */
 };
 
 enum srv_state {
-	SRV_GREET,		/* the greeting is to be sent */
-	SRV_CLIENT_FLAGS,	/* then each of these waits for bytes of one kind */
+	SRV_GREET,	  /* the greeting is to be sent */
+	SRV_CLIENT_FLAGS, /* then each of these waits for bytes of one kind */
 	SRV_OPTION,
 	SRV_OPTION_DATA,
-	SRV_OPTION_SKIP,	/* data too long to hold: told so when all of it has passed */
-	SRV_OPENING,		/* the owner is opening an export */
-	SRV_LISTING,		/* in the middle of the answer to LIST */
-	SRV_HEADER,		/* transmission: a request */
-	SRV_PAYLOAD_SKIP,	/* the payload of a refused WRITE */
+	SRV_OPTION_SKIP,  /* data too long to hold: told so when all of it has passed */
+	SRV_OPENING,	  /* the owner is opening an export */
+	SRV_LISTING,	  /* in the middle of the answer to LIST */
+	SRV_HEADER,	  /* transmission: a request */
+	SRV_PAYLOAD_SKIP, /* the payload of a refused WRITE */
 	SRV_CLOSED,
 };
 
 /* How the owner's opening of an export ended */
 enum srv_open_result {
 	SRV_OPEN_OK,
-	SRV_OPEN_UNKNOWN,	/* no such export, or it cannot be opened now */
-	SRV_OPEN_POLICY,	/* not for this client, or not now */
+	SRV_OPEN_UNKNOWN, /* no such export, or it cannot be opened now */
+	SRV_OPEN_POLICY,  /* not for this client, or not now */
 };
 
 /* The exports a client may see, in order; false past the last one */
-typedef bool (*srv_list_fn)(void *ctx, unsigned int i, const char **name,
-			    const char **description);
+typedef bool (*srv_list_fn)(void *ctx, unsigned int i, const char **name, const char **description);
 
 struct srv_session {
 	enum srv_state state;
-	bool no_zeroes;			/* what the client agreed to in its flags */
+	bool no_zeroes; /* what the client agreed to in its flags */
 	bool fixed;
-	bool shutdown;			/* the server is going: refuse everything new */
-	bool closing;			/* close once @out is sent */
-	srv_list_fn list;		/* NULL: listing is against policy */
+	bool shutdown;	  /* the server is going: refuse everything new */
+	bool closing;	  /* close once @out is sent */
+	srv_list_fn list; /* NULL: listing is against policy */
 	void *list_ctx;
 
-	uint32_t opt;			/* the option under way */
+	uint32_t opt; /* the option under way */
 	uint32_t opt_len;
 	uint32_t list_next;
-	uint32_t skip;			/* bytes of the stream to pass over */
-	bool want_name;			/* information the client asked for in INFO or GO */
+	uint32_t skip;	/* bytes of the stream to pass over */
+	bool want_name; /* information the client asked for in INFO or GO */
 	bool want_description;
 	bool want_block_size;
 	bool in_transmission;
 
-	struct srv_export_info info;	/* valid once in_transmission */
+	struct srv_export_info info; /* valid once in_transmission */
 	struct srv_request req;
-	const char *name;		/* SRV_OPEN: what to open, terminated */
+	const char *name; /* SRV_OPEN: what to open, terminated */
 	char reason[SRV_MAX_REASON];
 
-	size_t in_len;			/* bytes of the item under way in @in */
+	size_t in_len; /* bytes of the item under way in @in */
 	size_t out_len;
 	uint8_t in[SRV_MAX_OPTION + 1];
 	uint8_t out[SRV_MAX_OUT];

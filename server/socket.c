@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#define KEEPALIVE_IDLE		60	/* seconds */
-#define KEEPALIVE_INTERVAL	10
-#define KEEPALIVE_PROBES	6
+#define KEEPALIVE_IDLE	   60 /* seconds */
+#define KEEPALIVE_INTERVAL 10
+#define KEEPALIVE_PROBES   6
 
 /* poll()'s timeout for a deadline; 0 is none */
 static int timeout_until(int64_t deadline)

@@ -14,8 +14,8 @@
 #include "common/bytes.h"
 #include "server/connection.h"
 
-#define SIZE		(1u << 16)
-#define MAX_PAYLOAD	8192u
+#define SIZE	    (1u << 16)
+#define MAX_PAYLOAD 8192u
 
 static uint8_t disk[SIZE];
 
@@ -60,11 +60,14 @@ static int mem_zero(struct srv_backend *b, uint32_t len, uint64_t offset, bool k
 }
 
 static const struct srv_backend_ops mem_ops = {
-	.read = mem_read, .write = mem_write, .flush = mem_flush, .trim = mem_trim,
+	.read = mem_read,
+	.write = mem_write,
+	.flush = mem_flush,
+	.trim = mem_trim,
 	.zero = mem_zero,
 };
 
-static const char * const names[] = { "", "disk", "ro" };
+static const char *const names[] = { "", "disk", "ro" };
 
 static bool list(void *ctx, unsigned int i, const char **name, const char **description)
 {
@@ -113,8 +116,8 @@ static void check_out(const struct srv_session *s)
 		return;
 	}
 	if (s->in_transmission && s->opt == NBD_WIRE_OPT_EXPORT_NAME) {
-		assert(s->out_len == NBD_WIRE_EXPORT_REPLY_LEN +
-		       (s->no_zeroes ? 0 : NBD_WIRE_EXPORT_ZEROES));
+		assert(s->out_len ==
+		       NBD_WIRE_EXPORT_REPLY_LEN + (s->no_zeroes ? 0 : NBD_WIRE_EXPORT_ZEROES));
 		return;
 	}
 	while (p < end) {

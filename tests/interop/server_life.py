@@ -150,6 +150,20 @@ def term_bounded():
     assert time.monotonic() - begin < 12
 
 
+def term_twice():
+    """a second SIGTERM does not wait for clients any longer: status 1"""
+    s = Server()
+    c = s.connected()
+    c.send(c.header(WRITE, 0, 4096) + b"half")
+    time.sleep(0.2)
+    s.term()
+    time.sleep(0.2)
+    assert s.process.poll() is None
+    s.term()
+    assert s.end(3) == 1
+    assert "1 client cut off" in s.log()
+
+
 def kill_and_restart():
     """SIGKILL with clients connected: back on the same port at once"""
     port = free_port()
@@ -196,6 +210,21 @@ def default_export():
     s = Server("allowlist = true\n" + export("one", more="description = 1st\n") + export("two"))
     assert s.client().option(LIST) == [(SERVER, b"\0\0\0\3one1st"), (SERVER, b"\0\0\0\3two"),
                                        (ACK, b"")]
+    s.stop()
+
+
+def replaced_file():
+    """CAN_MULTI_CONN only while all clients of an export have the same file"""
+    s = Server(export("r", os.path.join(DIR, "life.r"), "filesize = 4096\n"))
+    a, b = s.client(), s.client()
+    assert a.start()[1] & 0x100 and b.start()[1] & 0x100
+    os.rename(os.path.join(DIR, "life.r"), os.path.join(DIR, "life.old-r"))
+    assert not s.client().start()[1] & 0x100
+    for c in (a, b):
+        c.send(c.header(DISC))
+        assert c.closed()
+    time.sleep(0.1)
+    assert s.client().start()[1] & 0x100
     s.stop()
 
 
@@ -487,8 +516,8 @@ def output_config():
     s.stop()
 
 
-CHECKS = (term_idle, term_drains, term_options, kill_and_restart, reload, default_export,
-          max_connections, max_clients, handshake_deadline, idle_timeout, descriptors, access,
+CHECKS = (term_idle, term_drains, term_options, term_twice, kill_and_restart, reload, default_export,
+          replaced_file, max_connections, max_clients, handshake_deadline, idle_timeout, descriptors, access,
           missing_file, no_space, block_device, slow_requests, daemon, inetd, privileges,
           exit_codes, output_config)
 

@@ -36,12 +36,12 @@ static inline const char *capture_end(void)
 }
 
 /* Fails with the whole text, so that one sees what was said instead */
-#define assert_said(text, part)							\
-	do {									\
-		if (!strstr(text, part)) {					\
-			print_error("'%s' is not in:\n%s\n", part, text);	\
-			fail();							\
-		}								\
+#define assert_said(text, part)                                           \
+	do {                                                              \
+		if (!strstr(text, part)) {                                \
+			print_error("'%s' is not in:\n%s\n", part, text); \
+			fail();                                           \
+		}                                                         \
 	} while (0)
 
 #endif /* CAPTURE_H */

@@ -8,20 +8,20 @@
 #include "common/bytes.h"
 #include "server/session.h"
 
-#define PEER_OUT	(1 << 20)
+#define PEER_OUT (1 << 20)
 
 struct peer {
 	struct srv_session s;
-	enum srv_event last;		/* what the session wanted when it could not go on */
-	size_t step;			/* bytes fed at a time; 0: all */
-	bool refuse;			/* every export */
-	unsigned int opens;		/* exports asked for, and the last one's name */
+	enum srv_event last; /* what the session wanted when it could not go on */
+	size_t step;	     /* bytes fed at a time; 0: all */
+	bool refuse;	     /* every export */
+	unsigned int opens;  /* exports asked for, and the last one's name */
 	char opened[NBD_WIRE_MAX_STRING + 1];
 	struct srv_export_info info;
-	size_t got;			/* bytes the session sent */
-	size_t seen;			/* of these, looked at by peer_reply() */
+	size_t got;  /* bytes the session sent */
+	size_t seen; /* of these, looked at by peer_reply() */
 	uint8_t out[PEER_OUT];
-	unsigned int n_requests;	/* that were to be answered, and the last 16 of them */
+	unsigned int n_requests; /* that were to be answered, and the last 16 of them */
 	struct srv_request req[16];
 };
 
@@ -126,8 +126,7 @@ static inline void peer_go(struct peer *p, uint32_t opt, const char *name, unsig
 }
 
 /* The next option reply: its type; its data and length where asked for */
-static inline uint32_t peer_reply(struct peer *p, uint32_t opt, const uint8_t **data,
-				  uint32_t *len)
+static inline uint32_t peer_reply(struct peer *p, uint32_t opt, const uint8_t **data, uint32_t *len)
 {
 	const uint8_t *head = p->out + p->seen;
 	uint32_t n;

@@ -43,10 +43,18 @@ static void size_values(void **state)
 		const char *text;
 		uint64_t bytes;
 	} good[] = {
-		{ "0", 0 }, { "1", 1 }, { "4096", 4096 },
-		{ "1k", 1 << 10 }, { "1K", 1 << 10 }, { "3m", 3 << 20 }, { "3M", 3 << 20 },
-		{ "2g", 2ULL << 30 }, { "2G", 2ULL << 30 }, { "5t", 5ULL << 40 },
-		{ "5T", 5ULL << 40 }, { "9223372036854775807", INT64_MAX },
+		{ "0", 0 },
+		{ "1", 1 },
+		{ "4096", 4096 },
+		{ "1k", 1 << 10 },
+		{ "1K", 1 << 10 },
+		{ "3m", 3 << 20 },
+		{ "3M", 3 << 20 },
+		{ "2g", 2ULL << 30 },
+		{ "2G", 2ULL << 30 },
+		{ "5t", 5ULL << 40 },
+		{ "5T", 5ULL << 40 },
+		{ "9223372036854775807", INT64_MAX },
 		{ "8388607T", 8388607ULL << 40 },
 	};
 	uint64_t v;
@@ -121,10 +129,8 @@ static void log_limit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(uint_values),
-		cmocka_unit_test(size_values),
-		cmocka_unit_test(bytes),
-		cmocka_unit_test(log_lines),
+		cmocka_unit_test(uint_values), cmocka_unit_test(size_values),
+		cmocka_unit_test(bytes),       cmocka_unit_test(log_lines),
 		cmocka_unit_test(log_limit),
 	};
 

@@ -141,7 +141,8 @@ static void every_key(void **state)
 				    "prerun = \n"
 				    "[second]\n"
 				    "exportname=/c%s\n"
-				    "virtstyle=none\n", 0, NULL);
+				    "virtstyle=none\n",
+				    0, NULL);
 	const struct srv_export *e = export(c, 0);
 
 	(void)state;
@@ -167,15 +168,15 @@ static void every_key(void **state)
 	srv_config_put(c);
 }
 
-#define E	"[generic]\n[disk]\nexportname = /f\n"
+#define E "[generic]\n[disk]\nexportname = /f\n"
 
 /* Each names file, section and key */
 static void not_heeded(void **state)
 {
-	static const char * const generic[] = { "certfile", "keyfile", "cacertfile", "tlsprio",
-						"splice" };
-	static const char * const per_export[] = { "listenaddr", "transactionlog", "datalog",
-						   "cowdir", "sparse_cow", "splice" };
+	static const char *const generic[] = { "certfile", "keyfile", "cacertfile", "tlsprio",
+					       "splice" };
+	static const char *const per_export[] = { "listenaddr", "transactionlog", "datalog",
+						  "cowdir",	"sparse_cow",	  "splice" };
 	char text[160], said[128];
 	size_t i;
 
@@ -197,10 +198,10 @@ static void not_heeded(void **state)
 
 static void refused(void **state)
 {
-	static const char * const generic[] = { "oldstyle", "force_tls", "tlsonly" };
-	static const char * const per_export[] = { "copyonwrite", "temporary", "multifile",
-						   "treefiles", "waitfile", "sdp", "force_tls",
-						   "tlsonly" };
+	static const char *const generic[] = { "oldstyle", "force_tls", "tlsonly" };
+	static const char *const per_export[] = { "copyonwrite", "temporary", "multifile",
+						  "treefiles",	 "waitfile",  "sdp",
+						  "force_tls",	 "tlsonly" };
 	char text[160], said[128];
 	size_t i;
 
@@ -223,8 +224,8 @@ static void refused(void **state)
 
 static void bad_values(void **state)
 {
-	static const char * const bools[] = { "readonly", "flush", "fua", "trim", "rotational",
-					      "sync", "copyonwrite" };
+	static const char *const bools[] = { "readonly",   "flush", "fua",	  "trim",
+					     "rotational", "sync",  "copyonwrite" };
 	char text[160], said[128];
 	size_t i;
 
@@ -321,20 +322,13 @@ static void find(void **state)
 	srv_config_put(c);
 }
 
-#define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(defaults),
-		T(every_key),
-		T(not_heeded),
-		T(refused),
-		T(bad_values),
-		T(bad_structure),
-		T(empty_file),
-		T(include),
-		T(find),
+		T(defaults),	  T(every_key),	 T(not_heeded), T(refused), T(bad_values),
+		T(bad_structure), T(empty_file), T(include),	T(find),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

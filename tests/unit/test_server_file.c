@@ -16,7 +16,7 @@
 
 #include "server/connection.h"
 
-#define SIZE	(8u << 20)
+#define SIZE (8u << 20)
 
 static char path[64];
 static int fd;
@@ -100,7 +100,7 @@ static void zero_ranges(void **state)
 	static const struct {
 		uint32_t offset, len;
 	} ranges[] = {
-		{ 0, 4096 }, { 100000, 1 }, { 200001, 4095 }, { 300001, 1000003 },
+		{ 0, 4096 },	     { 100000, 1 },	  { 200001, 4095 },	{ 300001, 1000003 },
 		{ SIZE - 511, 511 }, { SIZE - 70000, 3 }, { 2 << 20, 3 << 20 },
 	};
 	size_t i;
@@ -112,8 +112,8 @@ static void zero_ranges(void **state)
 		assert_int_equal(b->ops->write(b, expected, SIZE, 0, false), 0);
 		for (i = 0; i < sizeof(ranges) / sizeof(*ranges); i++) {
 			memset(expected + ranges[i].offset, 0, ranges[i].len);
-			assert_int_equal(b->ops->zero(b, ranges[i].len, ranges[i].offset, keep, true),
-					 0);
+			assert_int_equal(
+				b->ops->zero(b, ranges[i].len, ranges[i].offset, keep, true), 0);
 		}
 		check();
 	}
@@ -262,19 +262,13 @@ static void execute(void **state)
 	assert_int_equal(srv_execute(b, &export, &req, NULL), NBD_WIRE_EINVAL);
 }
 
-#define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(read_and_write),
-		T(read_cached),
-		T(zero_ranges),
-		T(space),
-		T(zero_beyond_4g),
-		T(errors),
-		T(opening),
-		T(execute),
+		T(read_and_write), T(read_cached), T(zero_ranges), T(space),
+		T(zero_beyond_4g), T(errors),	   T(opening),	   T(execute),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,8 +9,8 @@
 
 #include "session_peer.h"
 
-#define FIXED	NBD_WIRE_FIXED_NEWSTYLE
-#define BOTH	(NBD_WIRE_FIXED_NEWSTYLE | NBD_WIRE_NO_ZEROES)
+#define FIXED NBD_WIRE_FIXED_NEWSTYLE
+#define BOTH  (NBD_WIRE_FIXED_NEWSTYLE | NBD_WIRE_NO_ZEROES)
 
 static struct peer *p;
 
@@ -32,7 +32,7 @@ static int teardown(void **state)
 
 static bool list_three(void *ctx, unsigned int i, const char **name, const char **description)
 {
-	static const char * const names[] = { "one", "two", "three" };
+	static const char *const names[] = { "one", "two", "three" };
 
 	(void)ctx;
 	*name = i < 3 ? names[i] : NULL;
@@ -254,12 +254,12 @@ static void go_malformed(void **state)
 	go_with_data(data, 16, NBD_WIRE_REP_ERR_INVALID);
 	nbd_put_be32(data, 0xfffffffa);
 	go_with_data(data, 6, NBD_WIRE_REP_ERR_INVALID);
-	nbd_put_be32(data, 11);		/* one more than there is room for */
+	nbd_put_be32(data, 11); /* one more than there is room for */
 	go_with_data(data, 16, NBD_WIRE_REP_ERR_INVALID);
-	nbd_put_be32(data, 9);		/* one byte too many behind the name */
+	nbd_put_be32(data, 9); /* one byte too many behind the name */
 	go_with_data(data, 16, NBD_WIRE_REP_ERR_INVALID);
 	nbd_put_be32(data, 0);
-	nbd_put_be16(data + 4, 0xffff);	/* more information requests than data */
+	nbd_put_be16(data + 4, 0xffff); /* more information requests than data */
 	go_with_data(data, 64, NBD_WIRE_REP_ERR_INVALID);
 	peer_go(p, NBD_WIRE_OPT_GO, "disk", 0, NULL);
 	assert_true(p->s.in_transmission);
@@ -339,8 +339,7 @@ static void list_in_pieces(void **state)
 	peer_greet(p, BOTH);
 	peer_option(p, NBD_WIRE_OPT_LIST, NULL, 0);
 	for (i = 0; i < 50; i++) {
-		assert_int_equal(peer_reply(p, NBD_WIRE_OPT_LIST, NULL, &len),
-				 NBD_WIRE_REP_SERVER);
+		assert_int_equal(peer_reply(p, NBD_WIRE_OPT_LIST, NULL, &len), NBD_WIRE_REP_SERVER);
 		assert_int_equal(len, 4 + 2 * NBD_WIRE_MAX_STRING);
 	}
 	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_LIST, NULL, NULL), NBD_WIRE_REP_ACK);
@@ -443,7 +442,7 @@ static void idle_only_between_options(void **state)
 	assert_false(srv_session_idle(&p->s));
 }
 
-#define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {

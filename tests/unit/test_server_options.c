@@ -52,8 +52,9 @@ static void addresses(void **state)
 		{ "[::1]:10809", "::1", "10809" },
 		{ "::@65535", "::", "65535" },
 	};
-	static const char * const bad[] = { "", "x", "65536", "-1", "1.2.3.4@0", "1.2.3.4@",
-					    "@1", ":1", "::1:10809", "10809x", "unix:" };
+	static const char *const bad[] = { "",		"x",	    "65536", "-1",
+					   "1.2.3.4@0", "1.2.3.4@", "@1",    ":1",
+					   "::1:10809", "10809x",   "unix:" };
 	g_autofree char *line = NULL;
 	size_t i;
 
@@ -107,7 +108,8 @@ static void every_option(void **state)
 	assert_string_equal(o.pid_file, "/run/p");
 	assert_true(o.config_file && *o.config_file == '/');
 	assert_int_equal(parse("--read-only --dont-fork --max-connections 2 --pid-file /p "
-			       "--authorize-file /a --config-file /c 1 /f"), SRV_OPTIONS_RUN);
+			       "--authorize-file /a --config-file /c 1 /f"),
+			 SRV_OPTIONS_RUN);
 	assert_true(o.readonly && o.foreground && o.max_connections == 2);
 	assert_int_equal(parse("1 /f --output-config x --nodaemon"), SRV_OPTIONS_RUN);
 	assert_string_equal(o.output_section, "x");
@@ -135,8 +137,7 @@ static void config_from_line(void **state)
 	struct srv_config *c;
 
 	(void)state;
-	assert_int_equal(parse("::1@1234 /f%s 1m -r -M 2 --handshake-timeout 3"),
-			 SRV_OPTIONS_RUN);
+	assert_int_equal(parse("::1@1234 /f%s 1m -r -M 2 --handshake-timeout 3"), SRV_OPTIONS_RUN);
 	c = srv_options_config(&o);
 	assert_non_null(c);
 	assert_string_equal(c->port, "1234");

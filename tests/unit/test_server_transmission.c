@@ -12,7 +12,7 @@
 
 #define SIZE	(1u << 20)
 #define FUA	NBD_WIRE_CMD_FLAG_FUA
-#define NO_HOLE	NBD_WIRE_CMD_FLAG_NO_HOLE
+#define NO_HOLE NBD_WIRE_CMD_FLAG_NO_HOLE
 
 static struct peer *p;
 
@@ -105,8 +105,8 @@ static void good_requests(void **state)
 
 static void past_the_end(void **state)
 {
-	static const uint64_t offsets[] = { SIZE, SIZE - 4095, SIZE + 1, 1ULL << 63, UINT64_MAX,
-					    UINT64_MAX - 4095 };
+	static const uint64_t offsets[] = { SIZE,	SIZE - 4095, SIZE + 1,
+					    1ULL << 63, UINT64_MAX,  UINT64_MAX - 4095 };
 	size_t i;
 
 	(void)state;
@@ -146,8 +146,7 @@ static void unknown_commands_and_flags(void **state)
 	assert_int_equal(request(0, NBD_WIRE_CMD_BLOCK_STATUS, 0, 512), NBD_WIRE_EINVAL);
 	assert_int_equal(request(0, 8, 0, 512), NBD_WIRE_EINVAL);
 	assert_int_equal(request(0, 0xffff, 0, 512), NBD_WIRE_EINVAL);
-	assert_int_equal(request(NBD_WIRE_CMD_FLAG_DF, NBD_WIRE_CMD_READ, 0, 512),
-			 NBD_WIRE_EINVAL);
+	assert_int_equal(request(NBD_WIRE_CMD_FLAG_DF, NBD_WIRE_CMD_READ, 0, 512), NBD_WIRE_EINVAL);
 	assert_int_equal(request(NO_HOLE, NBD_WIRE_CMD_READ, 0, 512), NBD_WIRE_EINVAL);
 	assert_int_equal(request(NO_HOLE, NBD_WIRE_CMD_TRIM, 0, 512), NBD_WIRE_EINVAL);
 	assert_int_equal(request(NBD_WIRE_CMD_FLAG_FAST_ZERO, NBD_WIRE_CMD_WRITE_ZEROES, 0, 512),
@@ -240,8 +239,8 @@ static void any_cut(void **state)
 
 	(void)state;
 	for (i = 0; i < 16; i++)
-		peer_header(buf + i * NBD_WIRE_REQUEST_LEN, 0, NBD_WIRE_CMD_READ,
-			    (uint64_t)i * 512, 512);
+		peer_header(buf + i * NBD_WIRE_REQUEST_LEN, 0, NBD_WIRE_CMD_READ, (uint64_t)i * 512,
+			    512);
 	for (step = 1; step < 100; step++) {
 		connect_with(0);
 		p->step = step;
@@ -255,7 +254,7 @@ static void any_cut(void **state)
 static void reply_bytes(void **state)
 {
 	static const uint8_t expected[] = { 0x67, 0x44, 0x66, 0x98, 0, 0, 0, 28,
-					    1, 2, 3, 4, 5, 6, 7, 8 };
+					    1,	  2,	3,    4,    5, 6, 7, 8 };
 	uint8_t out[NBD_WIRE_SIMPLE_REPLY_LEN];
 
 	(void)state;
@@ -277,7 +276,7 @@ static void wire_errors(void **state)
 	assert_int_equal(srv_wire_error(12345), NBD_WIRE_EIO);
 }
 
-#define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
