@@ -233,6 +233,20 @@ assert not h.get_tls_negotiated() and len(h.pread(1, 0)) == 1"
 script "$here/server_wire.py" "$port" $size
 script "$here/server_life.py" "$SERVER" "$dir"
 
+# The manual pages must know what the program knows
+documented() {
+	man=$top/Documentation/man
+	sed 's/\\-/-/g' "$man/nbd-server.1" > "$dir/man.1"
+	for option in $("$SERVER" --help | grep -oE '^  (-., )? *--[a-z-]+' | grep -oE '\-\-.*'); do
+		grep -qF -e "$option" "$dir/man.1" || { echo "$option is not in nbd-server.1"; return 1; }
+	done
+	# shellcheck disable=SC2013 # words are what is wanted
+	for key in $(sed -n 's/^\t{ "\([a-z_]*\)", KEY_.*/\1/p' "$top/server/config.c"); do
+		grep -qw "$key" "$man/nbd-server.5" || { echo "$key is not in nbd-server.5"; return 1; }
+	done
+}
+check 'manual pages: every option and every key' documented
+
 check 'the server is still there' nbdinfo --size "$uri/rw"
 quit() {
 	kill $server_pid

@@ -5,6 +5,7 @@ server_life.py PROGRAM DIRECTORY: starts PROGRAM as it needs it, with files in D
 Prints "ok - text" or "not ok - text" for every check.
 """
 
+import contextlib
 import os
 import resource
 import shutil
@@ -394,15 +395,50 @@ def block_device():
         subprocess.run(["losetup", "-d", device], check=True)
 
 
-def slow_requests():
-    """a request that takes long holds up no later one of the same client"""
-    image, mount = os.path.join(DIR, "frozen.img"), os.path.join(DIR, "frozen")
+@contextlib.contextmanager
+def ext4():
+    """A small file system of our own, mounted."""
+    image, mount = os.path.join(DIR, "ext4.img"), os.path.join(DIR, "ext4")
     with open(image, "wb") as f:
         f.truncate(32 << 20)
-    os.mkdir(mount)
-    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    os.makedirs(mount, exist_ok=True)
+    subprocess.run(["mkfs.ext4", "-qF", image], check=True)
     subprocess.run(["mount", "-o", "loop", image, mount], check=True)
     try:
+        yield mount
+    finally:
+        subprocess.run(["umount", "-l", mount], check=True)
+
+
+def stable_storage():
+    """FLUSH, FUA and sync put data on the disk, and nothing else does"""
+    def unwritten(path):
+        """Is there data that has no place on the disk yet?"""
+        return "delalloc" in subprocess.run(["filefrag", "-v", path], check=True,
+                                            capture_output=True, text=True).stdout
+    with ext4() as mount:
+        a, b = mount + "/a", mount + "/b"
+        s = Server(export("a", a, "filesize = 1m\n") + export("b", b, "filesize = 1m\nsync = true\n"))
+        c = s.connected(b"a")
+        assert c.write(0, b"1" * 4096) == 0
+        assert unwritten(a)
+        assert s.connected(b"a").request(FLUSH) == 0
+        assert not unwritten(a)
+        assert c.write(65536, b"2" * 4096, FUA) == 0
+        assert not unwritten(a)
+        assert c.write(131072, b"3" * 4096) == 0
+        assert unwritten(a)
+        assert c.request(ZEROES, 0, 4096, FUA) == 0
+        assert not unwritten(a)
+        c = s.connected(b"b")
+        assert c.write(0, b"4" * 4096) == 0
+        assert not unwritten(b)
+        s.stop()
+
+
+def slow_requests():
+    """a request that takes long holds up no later one of the same client"""
+    with ext4() as mount:
         s = Server(export("f", mount + "/f", "filesize = 1m\n"))
         c = s.connected()
         assert c.write(0, b"r" * 8192) == 0
@@ -424,8 +460,6 @@ def slow_requests():
         assert c.reply(cookie=write) == (0, b"")
         assert c.read(65536, 4096) == b"w" * 4096
         s.stop()
-    finally:
-        subprocess.run(["umount", mount], check=True)
 
 
 def daemon():
@@ -518,7 +552,8 @@ def output_config():
 
 CHECKS = (term_idle, term_drains, term_options, term_twice, kill_and_restart, reload, default_export,
           replaced_file, max_connections, max_clients, handshake_deadline, idle_timeout, descriptors, access,
-          missing_file, no_space, block_device, slow_requests, daemon, inetd, privileges,
+          missing_file, no_space, block_device,
+          stable_storage, slow_requests, daemon, inetd, privileges,
           exit_codes, output_config)
 
 
