@@ -45,9 +45,12 @@ void nbd_device_release(struct gendisk *disk)
 {
 	struct nbd_device *dev = disk->private_data;
 
-	if (disk_openers(disk) || READ_ONCE(dev->state) != NBDX_STATE_LIVE ||
+	if (disk_openers(disk))
+		return;
+	if (!READ_ONCE(dev->ioctl.nr_socks) &&
 	    !(READ_ONCE(dev->config.client_flags) & NBD_CFLAG_DISCONNECT_ON_CLOSE))
 		return;
+	/* Not here: the device's lock comes before open_mutex */
 	refcount_inc(&dev->refs);
 	if (!queue_work(nbd_workqueue, &dev->close_work))
 		nbd_device_put(dev);
@@ -84,7 +87,13 @@ static void close_work(struct work_struct *work)
 {
 	struct nbd_device *dev = container_of(work, struct nbd_device, close_work);
 
-	nbd_device_disconnect(dev, false);
+	mutex_lock(&dev->lock);
+	/* Sockets of a process that went away before NBD_DO_IT */
+	if (!disk_openers(dev->disk))
+		nbd_ioctl_clear(dev);
+	mutex_unlock(&dev->lock);
+	if (READ_ONCE(dev->config.client_flags) & NBD_CFLAG_DISCONNECT_ON_CLOSE)
+		nbd_device_disconnect(dev, false);
 	nbd_device_put(dev);
 }
 

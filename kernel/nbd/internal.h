@@ -50,7 +50,7 @@
 /* Requests of one device, in flight and waiting */
 #define NBD_QUEUE_DEPTH		128
 /* Longest READ or WRITE, bytes, and the scatter table for it */
-#define NBD_MAX_REQUEST		SZ_256K
+#define NBD_MAX_REQUEST		SZ_128K
 #define NBD_MAX_SEGMENTS	(NBD_MAX_REQUEST / 4096)
 /*
  * Longest TRIM and WRITE_ZEROES, bytes: a server must be done with one well

@@ -17,14 +17,21 @@
 #define DEFAULT_BLOCK	1024	/* mainline's */
 #define DEFAULT_TIMEOUT	30	/* s */
 
+static void drop_sockets(struct nbd_device *dev)
+{
+	while (dev->ioctl.nr_socks)
+		sockfd_put(dev->ioctl.socks[--dev->ioctl.nr_socks]);
+}
+
 /**
  * nbd_ioctl_clear() - forget what was set for the next NBD_DO_IT
  * @dev: the device, its lock held or seen by nobody else
  */
 void nbd_ioctl_clear(struct nbd_device *dev)
 {
-	while (dev->ioctl.nr_socks)
-		sockfd_put(dev->ioctl.socks[--dev->ioctl.nr_socks]);
+	if (dev->ioctl.running)
+		return;
+	drop_sockets(dev);
 	memset(&dev->ioctl, 0, sizeof(dev->ioctl));
 }
 
@@ -71,7 +78,7 @@ static int set_size_blocks(struct nbd_device *dev, unsigned long blocks)
 static int take_config(struct nbd_device *dev, struct nbd_config *config,
 		       struct nbd_export *export, struct socket **socks)
 {
-	if (!dev->ioctl.nr_socks)
+	if (!dev->ioctl.nr_socks || !dev->ioctl.size)
 		return -EINVAL;
 	config->export = kstrdup("", GFP_KERNEL);
 	if (!config->export)
@@ -131,6 +138,7 @@ static int do_it(struct nbd_device *dev)
 		nbd_device_teardown(dev);
 	}
 	mutex_lock(&dev->lock);
+	dev->ioctl.running = false;
 	nbd_ioctl_clear(dev);
 	mutex_unlock(&dev->lock);
 	return err;
@@ -167,8 +175,9 @@ static int locked_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long 
 		dev->ioctl.flags = arg;
 		return 0;
 	case NBD_CLEAR_SOCK:
+		/* Clients call it between setting sizes and sockets, too */
 		if (!dev->ioctl.running)
-			nbd_ioctl_clear(dev);
+			drop_sockets(dev);
 		return end_it(dev);
 	case NBD_DISCONNECT:
 		return dev->ioctl.running ? end_it(dev) : -EINVAL;
