@@ -366,6 +366,41 @@ static void test_help(void **state)
 	free(text);
 }
 
+/* A manual page without the backslashes before dashes and underscores */
+static char *manual(const char *path)
+{
+	char *text = calloc(1, 1 << 16), *p = text;
+	FILE *file = fopen(path, "r");
+	int c;
+
+	assert_non_null(file);
+	while ((c = getc(file)) != EOF && p < text + (1 << 16) - 1)
+		if (c != '\\')
+			*p++ = (char)c;
+	fclose(file);
+	return text;
+}
+
+/* Tests run in the top directory */
+static void test_manual(void **state)
+{
+	char *client = manual("Documentation/man/nbd-client.8");
+	char *tab = manual("Documentation/man/nbdtab.5");
+	char word[64];
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < client_noptions; i++) {
+		snprintf(word, sizeof(word), "-%s", client_options[i].name);
+		if (!strstr(client, word))
+			fail_msg("nbd-client.8 lacks %s", word);
+		if (client_options[i].tab && !strstr(tab, client_options[i].tab))
+			fail_msg("nbdtab.5 lacks %s", client_options[i].tab);
+	}
+	free(client);
+	free(tab);
+}
+
 /* No two options may have the same name or letter */
 static void test_table(void **state)
 {
@@ -384,9 +419,10 @@ static void test_table(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good), cmocka_unit_test(test_good_numbers),
-		cmocka_unit_test(test_bad),  cmocka_unit_test(test_long_value),
-		cmocka_unit_test(test_help), cmocka_unit_test(test_table),
+		cmocka_unit_test(test_good),   cmocka_unit_test(test_good_numbers),
+		cmocka_unit_test(test_bad),    cmocka_unit_test(test_long_value),
+		cmocka_unit_test(test_help),   cmocka_unit_test(test_table),
+		cmocka_unit_test(test_manual),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
