@@ -62,7 +62,7 @@ static int wait_for_node(int index, struct client_error *err)
 
 	if (!client_device_settle(CLIENT_SYSFS, CLIENT_DEV, index, NODE_TIMEOUT, err))
 		return CLIENT_OK;
-	snprintf(prefix, sizeof(prefix), "%s is connected, but",
+	snprintf(prefix, sizeof(prefix), "%s is connected but cannot be used",
 		 client_device_name(CLIENT_SYSFS, index, name, &exists));
 	return client_error_prefix(err, prefix);
 }
@@ -133,14 +133,15 @@ static int connect_managed(struct client_genl *genl, const struct client_args *a
 	unsigned int i;
 	int index, ret;
 
-	for (i = 0; i < addresses->n; i++)
-		client_connect_warn_local(args, &addresses->address[i].sa);
 	if (call_connect(genl, args, &connect, &index, err))
 		return -1;
 	ret = wait_for_node(index, err);
 	if (ret || client_status_get(genl, index, &status, err))
 		return -1;
 	report_managed(args, &status);
+	/* the driver knows loopback alone, not the machine's own addresses */
+	for (i = 0; status.swap_safe && i < addresses->n; i++)
+		client_connect_warn_local(args, &addresses->address[i].sa);
 	client_status_free(&status);
 	return CLIENT_OK;
 }

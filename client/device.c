@@ -208,8 +208,7 @@ int client_device_settle(const char *sysfs, const char *dev, int index, unsigned
 		kill(pid, SIGKILL);
 		ret = client_error_set(
 			err, CLIENT_FAILED,
-			"reading from it takes longer than %u s: nbd-client status tells of its connections",
-			timeout_ms / 1000);
+			"reading from it takes too long: nbd-client status tells of its connections");
 	} else {
 		waitpid(pid, NULL, 0);
 		*err = result;

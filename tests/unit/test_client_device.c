@@ -14,10 +14,12 @@
 #include <cmocka.h>
 
 #include "client/args.h"
+#include "client/clock.h"
 #include "client/commands.h"
 #include "client/device.h"
 
-static char root[] = "/tmp/nbswap-test-XXXXXX";
+static char root[] = "/tmp/nbswap-test-XXXXXX"; /* for /sys/block */
+static char dev[] = "/tmp/nbswap-test-XXXXXX";
 
 static void make(const char *name, const char *content)
 {
@@ -39,6 +41,7 @@ static int set_up(void **state)
 {
 	(void)state;
 	assert_non_null(mkdtemp(root));
+	assert_non_null(mkdtemp(dev));
 	make("nb0", NULL);
 	make("nb0/pid", "1234\n");
 	make("nbd1", NULL);
@@ -63,7 +66,7 @@ static int tear_down(void **state)
 		if (remove(path) && errno != ENOENT)
 			return -1;
 	}
-	return 0;
+	return rmdir(dev);
 }
 
 static void test_index(void **state)
@@ -150,15 +153,37 @@ static void test_open(void **state)
 	make("nbd5", "x");
 	assert_int_equal(client_device_open(root, root, 5, O_RDONLY, 50, &err), -1);
 	assert_int_equal(err.code, CLIENT_FAILED);
+	/* the same in a process of its own: its error comes back */
+	memset(&err, 0, sizeof(err));
+	assert_int_equal(client_device_settle(root, root, 8, 50, &err), -1);
+	assert_int_equal(err.code, CLIENT_NO_DRIVER);
+	assert_non_null(strstr(err.text, "modprobe nbd"));
+}
+
+/* Opening a FIFO without a writer sleeps as a device without a server does */
+static void test_settle_stuck(void **state)
+{
+	struct client_error err;
+	char path[256];
+	int64_t start = client_clock_ms();
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/nb2", dev);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(client_device_settle(root, dev, 2, 100, &err), -1);
+	assert_int_equal(err.code, CLIENT_FAILED);
+	assert_non_null(strstr(err.text, "too long"));
+	assert_true(client_clock_ms() - start >= 200);
+	assert_true(client_clock_ms() - start < 5000);
+	assert_int_equal(unlink(path), 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_index),
-		cmocka_unit_test(test_name),
-		cmocka_unit_test(test_check),
-		cmocka_unit_test(test_open),
+		cmocka_unit_test(test_index),	     cmocka_unit_test(test_name),
+		cmocka_unit_test(test_check),	     cmocka_unit_test(test_open),
+		cmocka_unit_test(test_settle_stuck),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
