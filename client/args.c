@@ -190,7 +190,7 @@ static int add_word(struct client_args *args, struct words *words, const char *w
 static int parse_options(int argc, char *argv[], struct client_args *args, struct words *words,
 			 struct client_error *err)
 {
-	struct option long_options[64 + NPREFIXES + 1];
+	struct option long_options[64 + NPREFIXES + 1] = { 0 };
 	char short_options[2 * 64 + 3];
 	unsigned int i;
 	int c;

@@ -164,7 +164,8 @@ int client_device_open(const char *sysfs, const char *dev, int index, int flags,
 	if (errno == EBUSY)
 		return client_error_set(
 			err, CLIENT_BUSY,
-			"%s is in use (swap or mounted): swapoff or umount it first", path);
+			"%s is in use (swap or mounted): swapoff or umount it first, or use -force",
+			path);
 	if (errno == ENOENT)
 		return client_error_set(
 			err, CLIENT_NO_DRIVER,
