@@ -49,6 +49,17 @@ err_socket:
 	return -err;
 }
 
+/* Has the address been in the list before?  A hosts file may well name one twice. */
+static bool seen_before(const struct addrinfo *list, const struct addrinfo *ai)
+{
+	for (; list != ai; list = list->ai_next) {
+		if (list->ai_addrlen == ai->ai_addrlen &&
+		    !memcmp(list->ai_addr, ai->ai_addr, ai->ai_addrlen))
+			return true;
+	}
+	return false;
+}
+
 /* All addresses a host (NULL: any) stands for; at least one must do */
 static int listen_tcp(struct srv_listener *l, const char *host, const char *port)
 {
@@ -58,7 +69,7 @@ static int listen_tcp(struct srv_listener *l, const char *host, const char *port
 	};
 	struct addrinfo *list, *ai;
 	unsigned int before = l->n;
-	int ret, err = 0;
+	int ret, err = 0, absent = 0;
 
 	ret = getaddrinfo(host, port, &hints, &list);
 	if (ret) {
@@ -67,14 +78,18 @@ static int listen_tcp(struct srv_listener *l, const char *host, const char *port
 		return -1;
 	}
 	for (ai = list; ai; ai = ai->ai_next) {
+		if (seen_before(list, ai))
+			continue;
 		ret = add_socket(l, ai->ai_family, ai->ai_addr, ai->ai_addrlen);
 		/* Machines without IPv6 (or IPv4) still serve the other */
-		if (ret && ret != -EAFNOSUPPORT && ret != -EADDRNOTAVAIL)
-			err = ret;
-		else if (ret && !err && l->n == before && !ai->ai_next)
+		if (ret == -EAFNOSUPPORT || ret == -EADDRNOTAVAIL)
+			absent = ret;
+		else if (ret)
 			err = ret;
 	}
 	freeaddrinfo(list);
+	if (l->n == before && !err)
+		err = absent;
 	if (!err)
 		return 0;
 	nbd_err("cannot listen on %s port %s: %s", host ? host : "any address", port,
