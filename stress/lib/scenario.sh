@@ -181,7 +181,9 @@ run_groups() {
 			echo "ok $NUMBER - $_next # SKIP not made for driver $DRIVER with server $SERVER"
 			continue
 		fi
+		# Running a group loads other scenarios over these two
 		scenario_load "$_next"
+		_next_boot=$boot _next_params=$params
 		if [ -n "$_group" ] && [ "$boot" = shared ] && [ "$params" = "$_group_params" ]; then
 			_group="$_group $_next"
 			continue
@@ -189,9 +191,9 @@ run_groups() {
 		# shellcheck disable=SC2086 # lists of words
 		[ -z "$_group" ] || run_group $_group
 		_group=''
-		if [ "$boot" = shared ]; then
+		if [ "$_next_boot" = shared ]; then
 			_group=$_next
-			_group_params=$params
+			_group_params=$_next_params
 		else
 			run_group "$_next"
 		fi

@@ -29,6 +29,7 @@ guest() {
 		not_ok 'every page comes back as it was written'
 	fi
 	check 'swapoff' swapoff "/dev/${PREFIX}0"
+	check 'disconnect' nbd-client -d "/dev/${PREFIX}0"
 }
 
 # Has memhog touched more pages than $1?
@@ -67,7 +68,7 @@ host() {
 after() {
 	[ "$DRIVER" = mainline ] || return 0
 	# What memhog says of itself is part of the finding, not a failure
-	sed -i 's/^not ok every page/# mainline: not ok every page/; s/^ok \(every page\|swapoff\)/# mainline: ok \1/; s/^not ok swapoff/# mainline: not ok swapoff/' "$REPORT"
+	sed -i 's/^not ok every page/# mainline: not ok every page/; s/^ok \(every page\|swapoff\|disconnect\)/# mainline: ok \1/; s/^not ok \(swapoff\|disconnect\)/# mainline: not ok \1/' "$REPORT"
 	_seen=
 	for _what in 'I/O error' '-error on swap' 'Kernel panic' 'Out of memory'; do
 		! console_has "$_what" || _seen="$_seen, $_what"
