@@ -217,7 +217,8 @@ def transmit(conn, fault):
     reads = 0
     while True:
         magic, _flags, kind, cookie, offset, length = struct.unpack(">IHHQQI", receive(conn, 28))
-        assert magic == REQUEST, hex(magic)
+        if magic != REQUEST:
+            raise EOFError
         if kind == 0:
             reads += 1
             data = bytes(DISK[offset : offset + length])
@@ -250,12 +251,8 @@ def serve(conn, slot):
         receive(conn, 4)
         while not answer_option(conn, out, answer):
             pass
-        if mode == "hand":
-            conn.settimeout(30)
-            while conn.recv(4096):
-                pass
         transmit(conn, fault)
-    except (EOFError, OSError):
+    except (EOFError, OSError, struct.error):
         pass
     finally:
         conn.close()

@@ -10,7 +10,7 @@ SILENCE=60
 # scenario_load NAME: its variables and functions, over the defaults
 scenario_load() {
 	desc='' mem=128 boot=own timeout=180 modules='' params='' programs=''
-	drivers=nbswap servers='nbswap nbd-server nbdkit qemu-nbd' expect='' may_die='' start=run
+	drivers=nbswap servers='nbswap nbd-server nbdkit qemu-nbd' expect='' may_die='' start=run manual=''
 	prepare() { :; }
 	host() { :; }
 	after() { :; }
@@ -48,7 +48,7 @@ scenario_fitting() {
 			scenario_fits "$_n" || continue
 			(
 				scenario_load "$_n"
-				[ "$boot" != "$_want" ] || echo "$_n"
+				[ "$boot" != "$_want" ] || [ -n "$manual" ] || echo "$_n"
 			)
 		done
 	done

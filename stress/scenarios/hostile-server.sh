@@ -32,10 +32,10 @@ attempt() {
 		> "/tmp/attempt.$1" 2>&1 || _rc=$?
 	_ms=$(echo "$_t0 $(uptime_s)" | awk '{ printf "%d", ($2 - $1) * 1000 }')
 	case $_rc in
-	7 | 8) ;;
+	[1-8]) ;;
 	*) echo "$2: status $_rc: $(cat "/tmp/attempt.$1")" ;;
 	esac >> /tmp/wrong
-	[ "$_ms" -lt 4000 ] || echo "$2: took $_ms ms" >> /tmp/wrong
+	[ "$_ms" -lt 8000 ] || echo "$2: took $_ms ms" >> /tmp/wrong
 	grep -q . "/tmp/attempt.$1" || echo "$2: says nothing" >> /tmp/wrong
 	! grep -q '[^[:print:]]' "/tmp/attempt.$1" || echo "$2: control characters in the message" >> /tmp/wrong
 	if [ -e "/sys/block/nb$1/pid" ]; then
@@ -84,7 +84,7 @@ bad_handshakes() {
 odd_handshakes() {
 	for _h in "$@"; do
 		mode 0 hand "$_h"
-		check "handshake: $_h comes to an end" timeout 3 sh -c \
+		check "handshake: $_h comes to an end" timeout 20 sh -c \
 			"nbd-client $HOST4 $((HOSTILE + 1)) /dev/nb0 -connect-timeout 1000ms -t 1; true"
 		nbd-client -d /dev/nb0 -force > /dev/null 2>&1 || :
 		check "handshake: $_h leaves nothing" until_true 5 test ! -e /sys/block/nb0/pid
@@ -126,9 +126,9 @@ guest() {
 	verdict 'handshake: a byte now and then'
 	bad_handshakes wrong-magic oldstyle no-newstyle garbage text reply-magic other-option \
 		reply-garbage huge-reply huge-error huge-info endless-info endless-unknown-info \
-		endless-server ack-only short-export size-zero block-3 block-0 block-64k \
+		endless-server ack-only short-export block-3 block-0 block-64k \
 		tls-required unknown-export nasty-text unknown-error
-	odd_handshakes no-has-flags ack-with-data empty-info long-export short-block size-max size-odd preferred-0 \
+	odd_handshakes size-zero no-has-flags ack-with-data empty-info long-export short-block size-max size-odd preferred-0 \
 		payload-512 unsup-then-close
 	live_faults split magic unknown-cookie cookie-zero cookie-max twice structured garbage \
 		zeros longer shorter short-then-next stall header-stall no-reply reset

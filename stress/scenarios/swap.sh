@@ -13,7 +13,7 @@ prepare() {
 guest() {
 	attach 0 swap -swap
 	swap_on 0
-	if memhog -n 4 -m 300% -t 60; then
+	if memhog -n 4 -m $((MEM_MB * 3)) -t 60; then
 		ok 'every page comes back as it was written'
 	else
 		not_ok 'every page comes back as it was written'
