@@ -49,6 +49,7 @@ static inline struct gendisk *nbd_compat_alloc_disk(struct blk_mq_tag_set *set, 
 static inline int nbd_compat_set_limits(struct gendisk *disk, const struct nbd_limits *limits)
 {
 	struct queue_limits lim = queue_limits_start_update(disk->queue);
+	int err;
 
 	lim.logical_block_size = limits->logical;
 	lim.physical_block_size = limits->physical;
@@ -67,7 +68,11 @@ static inline int nbd_compat_set_limits(struct gendisk *disk, const struct nbd_l
 		lim.features |= BLK_FEAT_FUA;
 	if (limits->rotational)
 		lim.features |= BLK_FEAT_ROTATIONAL;
-	return queue_limits_commit_update(disk->queue, &lim);
+	/* The block layer's own order: limits first, then the freeze */
+	blk_mq_freeze_queue(disk->queue);
+	err = queue_limits_commit_update(disk->queue, &lim);
+	blk_mq_unfreeze_queue(disk->queue);
+	return err;
 }
 #else
 static inline struct gendisk *nbd_compat_alloc_disk(struct blk_mq_tag_set *set, void *data)
@@ -83,6 +88,7 @@ static inline int nbd_compat_set_limits(struct gendisk *disk, const struct nbd_l
 {
 	struct request_queue *q = disk->queue;
 
+	blk_mq_freeze_queue(q);
 	blk_queue_logical_block_size(q, limits->logical);
 	/* The setters above and below only ever raise these */
 	q->limits.physical_block_size = limits->logical;
@@ -101,6 +107,7 @@ static inline int nbd_compat_set_limits(struct gendisk *disk, const struct nbd_l
 		blk_queue_flag_clear(QUEUE_FLAG_NONROT, q);
 	else
 		blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
+	blk_mq_unfreeze_queue(q);
 	return 0;
 }
 #endif

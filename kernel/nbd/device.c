@@ -39,6 +39,9 @@ int nbd_device_open(struct gendisk *disk)
  * nbd_device_release() - the block layer closes the device
  * @disk: its gendisk
  *
+ * The last close may be the end of a connection, or of sockets that were set
+ * and never used: a work item sees to that.
+ *
  * Context: open_mutex held.
  */
 void nbd_device_release(struct gendisk *disk)
@@ -47,6 +50,7 @@ void nbd_device_release(struct gendisk *disk)
 
 	if (disk_openers(disk))
 		return;
+	WRITE_ONCE(dev->stale, false);
 	if (!READ_ONCE(dev->ioctl.nr_socks) &&
 	    !(READ_ONCE(dev->config.client_flags) & NBD_CFLAG_DISCONNECT_ON_CLOSE))
 		return;
@@ -229,7 +233,9 @@ void nbd_device_remove(struct nbd_device *dev)
 {
 	nbd_debugfs_remove(dev);
 	del_gendisk(dev->disk);
+	mutex_lock(&dev->lock);
 	nbd_ioctl_clear(dev);
+	mutex_unlock(&dev->lock);
 	blk_mq_free_tag_set(&dev->tags);
 	put_disk(dev->disk);
 	nbd_device_put(dev);
@@ -328,8 +334,10 @@ static int derive_limits(struct nbd_device *dev, struct nbd_limits *limits, u64 
 	dev->block_size = block;
 	limits->logical = block;
 	limits->physical = clamp_t(u32, export->preferred_block, block, PAGE_SIZE);
-	limits->optimal = max_t(u32, export->preferred_block, limits->physical);
 	limits->max_bytes = round_down(min_t(u32, payload, NBD_MAX_REQUEST), PAGE_SIZE);
+	/* Read-ahead follows it: no further than one request */
+	limits->optimal = clamp_t(u32, export->preferred_block, limits->physical,
+				  limits->max_bytes);
 	limits->max_segments = NBD_MAX_SEGMENTS;
 	if (export->flags & NBD_WIRE_FLAG_SEND_TRIM)
 		limits->max_trim = NBD_MAX_TRIM;
@@ -341,31 +349,50 @@ static int derive_limits(struct nbd_device *dev, struct nbd_limits *limits, u64 
 	return 0;
 }
 
+static void say_live(struct nbd_device *dev)
+{
+	const char *unsafe = nbd_device_not_swap_safe(dev);
+
+	lockdep_assert_held(&dev->lock);
+	if (dev->config.addresses)
+		pr_info("%s: connected to %pISpc, %llu bytes, %u link(s)\n", dev->disk->disk_name,
+			nbd_link_peer(dev->links[0]), (u64)get_capacity(dev->disk) << SECTOR_SHIFT,
+			dev->config.nr_links);
+	else
+		pr_info("%s: connected, %llu bytes, %u socket(s)\n", dev->disk->disk_name,
+			(u64)get_capacity(dev->disk) << SECTOR_SHIFT, dev->config.nr_links);
+	if (unsafe && dev->config.flags & NBDX_FLAG_SWAP)
+		pr_warn("%s: not safe for swap: %s\n", dev->disk->disk_name, unsafe);
+}
+
 /* Show the device to the world: from here on requests come */
 static int go_live(struct nbd_device *dev, char *why, size_t len)
 {
 	struct gendisk *disk = dev->disk;
 	struct nbd_limits limits = { };
-	bool read_only;
 	u64 size;
 	int err;
 
 	err = derive_limits(dev, &limits, &size, why, len);
 	if (err)
 		return err;
-	/* No request is under way: the queue has been dead until now */
-	blk_mq_freeze_queue(disk->queue);
+	/* Freezes the queue, in which nothing is: it has been dead until now */
 	err = nbd_compat_set_limits(disk, &limits);
-	blk_mq_unfreeze_queue(disk->queue);
 	if (err) {
 		snprintf(why, len, "block layer refuses the limits of the export");
 		return err;
 	}
-	read_only = dev->export.flags & NBD_WIRE_FLAG_READ_ONLY ||
-		    dev->config.flags & NBDX_FLAG_READ_ONLY;
-	set_disk_ro(disk, read_only);
+	dev->read_only = dev->export.flags & NBD_WIRE_FLAG_READ_ONLY ||
+			 dev->config.flags & NBDX_FLAG_READ_ONLY;
+	set_disk_ro(disk, dev->read_only);
 
+	/* Held to the end: from LIVE on anybody may want to take it down again */
 	mutex_lock(&dev->lock);
+	if (dev->abort) {
+		mutex_unlock(&dev->lock);
+		snprintf(why, len, "connect was interrupted");
+		return -ECANCELED;
+	}
 	/* Pairs with nbd_queue_kick() */
 	smp_store_release(&dev->nr_links, dev->config.nr_links);
 	spin_lock_bh(&dev->queue.lock);
@@ -376,12 +403,12 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 	dev->pid_file = !device_create_file(disk_to_dev(disk), &dev_attr_pid);
 	if (dev->config.backend)
 		dev->backend_file = !device_create_file(disk_to_dev(disk), &dev_attr_backend);
-	mutex_unlock(&dev->lock);
-
 	if (disk->minors > 1)
 		set_bit(GD_NEED_PART_SCAN, &disk->state);
 	if (!set_capacity_and_notify(disk, size >> SECTOR_SHIFT))
 		kobject_uevent(&disk_to_dev(disk)->kobj, KOBJ_CHANGE);
+	say_live(dev);
+	mutex_unlock(&dev->lock);
 	return 0;
 }
 
@@ -399,24 +426,23 @@ static int await_outcome(struct nbd_device *dev, struct nbd_link *link, char *wh
 {
 	unsigned long ms = (unsigned long)dev->config.connect_timeout *
 			   max(dev->config.nr_addresses, 1U) + SETUP_GRACE * MSEC_PER_SEC;
-	long left;
 	int err;
 
-	left = wait_event_killable_timeout(dev->setup,
-					   outcome_of(link) != -EINPROGRESS ||
-					   READ_ONCE(dev->abort),
-					   msecs_to_jiffies(ms));
-	err = left < 0 ? -EINTR : READ_ONCE(dev->abort) ? -ECANCELED : outcome_of(link);
+	wait_event_idle_timeout(dev->setup,
+				outcome_of(link) != -EINPROGRESS || READ_ONCE(dev->abort),
+				msecs_to_jiffies(ms));
+	err = READ_ONCE(dev->abort) ? -ECANCELED : outcome_of(link);
 	if (err == -EINPROGRESS)
 		err = -ETIMEDOUT;
 	if (!err)
 		return 0;
 
 	spin_lock_bh(&dev->queue.lock);
-	if (err == -EINTR || err == -ECANCELED)
+	if (err == -ECANCELED)
 		snprintf(why, len, "connect was interrupted");
 	else if (dev->config.addresses)
-		snprintf(why, len, "%pISpc: %s", nbd_link_peer(link), link->error);
+		snprintf(why, len, "%pISpc: %s", nbd_link_peer(link),
+			 link->error[0] ? link->error : "no answer in time");
 	else
 		snprintf(why, len, "socket cannot be used, error %d", -err);
 	spin_unlock_bh(&dev->queue.lock);
@@ -505,28 +531,31 @@ static void release(struct nbd_device *dev)
 	module_put(THIS_MODULE);
 }
 
-static void say_live(struct nbd_device *dev)
+/* With a reference to the module on success */
+static int may_connect(struct nbd_device *dev, char *why, size_t len)
 {
-	const char *unsafe;
-
-	mutex_lock(&dev->lock);
-	unsafe = nbd_device_not_swap_safe(dev);
-	if (dev->config.addresses)
-		pr_info("%s: connected to %pISpc, %llu bytes, %u link(s)\n", dev->disk->disk_name,
-			nbd_link_peer(dev->links[0]), (u64)get_capacity(dev->disk) << SECTOR_SHIFT,
-			dev->config.nr_links);
-	else
-		pr_info("%s: connected, %llu bytes, %u socket(s)\n", dev->disk->disk_name,
-			(u64)get_capacity(dev->disk) << SECTOR_SHIFT, dev->config.nr_links);
-	if (unsafe && dev->config.flags & NBDX_FLAG_SWAP)
-		pr_warn("%s: not safe for swap: %s\n", dev->disk->disk_name, unsafe);
-	mutex_unlock(&dev->lock);
+	lockdep_assert_held(&dev->lock);
+	if (dev->state != NBDX_STATE_FREE) {
+		snprintf(why, len, "device is connected already");
+		return -EBUSY;
+	}
+	/* What its users still have in their caches belongs to another export */
+	if (READ_ONCE(dev->stale)) {
+		snprintf(why, len, "device was disconnected by force and is still in use");
+		return -EBUSY;
+	}
+	/* Fails while the module is being unloaded */
+	if (!try_module_get(THIS_MODULE)) {
+		snprintf(why, len, "driver is being unloaded");
+		return -ENODEV;
+	}
+	return 0;
 }
 
 /**
  * nbd_device_connect() - FREE to LIVE
  * @dev: the device
- * @config: what it is to be; emptied, success or not
+ * @config: what it is to be; emptied, unless the device could not be had
  * @export: what it is, for sockets handed over; NULL: the handshake tells
  * @socks: @config.nr_links sockets handed over, or NULL; those that were taken
  *	   are set to NULL
@@ -535,7 +564,7 @@ static void say_live(struct nbd_device *dev)
  *
  * Context: process; sleeps for as long as the first attempt at the addresses
  * takes.
- * Return: 0 or -errno.
+ * Return: 0, -EBUSY if the device is not free, or another -errno.
  */
 int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 		       const struct nbd_export *export, struct socket **socks, char *why,
@@ -545,11 +574,10 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 
 	why[0] = '\0';
 	mutex_lock(&dev->lock);
-	if (dev->state != NBDX_STATE_FREE) {
+	err = may_connect(dev, why, len);
+	if (err) {
 		mutex_unlock(&dev->lock);
-		snprintf(why, len, "device is connected already");
-		nbd_config_clear(config);
-		return -EBUSY;
+		return err;
 	}
 	WRITE_ONCE(dev->state, NBDX_STATE_SETUP);
 	dev->config = *config;
@@ -561,7 +589,6 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 		dev->export_known = true;
 	}
 	mutex_unlock(&dev->lock);
-	__module_get(THIS_MODULE);
 	/* Once a device and never on the I/O path: see set_memalloc() */
 	static_branch_inc(&memalloc_socks_key);
 
@@ -573,10 +600,8 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 			snprintf(why, len, "error %d", -err);
 		release_links(dev);
 		release(dev);
-		return err;
 	}
-	say_live(dev);
-	return 0;
+	return err;
 }
 
 /**
@@ -611,6 +636,8 @@ void nbd_device_teardown(struct nbd_device *dev)
 	pr_info("%s: disconnected\n", disk->disk_name);
 
 	mutex_lock(&disk->open_mutex);
+	/* The process in NBD_DO_IT has it open by right */
+	WRITE_ONCE(dev->stale, disk_openers(disk) > dev->config.do_it);
 	/* Partitions go, unless somebody has one open in spite of all */
 	if (bdev_disk_changed(disk, true)) {
 		set_capacity(disk, 0);
@@ -664,7 +691,7 @@ int nbd_device_disconnect(struct nbd_device *dev, bool force)
 		err = -EBUSY;
 		break;
 	case NBDX_STATE_LIVE:
-		if (dev->ioctl.running) {
+		if (dev->config.do_it) {
 			/* The process in NBD_DO_IT has it open and takes it down */
 			if (!force && disk_openers(dev->disk) > 1) {
 				err = -EBUSY;

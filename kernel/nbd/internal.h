@@ -78,10 +78,8 @@ struct nbd_wire_reply {
 	__be64 cookie;
 } __packed;
 
-/**
- * struct nbd_counters - what STATUS reports, since configuration
- *
- * Written under nbd_queue.lock.
+/*
+ * What GET reports, since configuration: see NBDX_COUNTER_*.  Written under nbd_queue.lock.
  */
 struct nbd_counters {
 	u64 reads, writes, flushes, trims, zeroes;
@@ -187,7 +185,7 @@ struct nbd_rx {
  * @adopted: the sockets are handed over; the kernel cannot make new ones
  * @sock: the socket (thread only, but for NBDX status under nbd_device.lock)
  * @handover: next socket, handed over and not adopted yet (xchg)
- * @saved: the socket's own callbacks
+ * @saved: the socket's own callbacks and settings
  * @sent: requests held by this link, oldest first (nbd_queue.lock)
  * @cookies: the same, by cookie (nbd_queue.lock)
  * @rx: receiving half
@@ -195,6 +193,8 @@ struct nbd_rx {
  * @tx: request being sent (thread)
  * @tx_next: request to be sent after it, already taken (thread)
  * @tx_done: bytes of @tx that TCP has taken (thread)
+ * @stalls: times in a row that the socket took nothing (thread)
+ * @full: the socket takes nothing more now (thread; read by anybody)
  * @address: index of the address in use or to be tried next (thread)
  * @backoff: ms to wait before the next attempt (thread)
  * @counters: under nbd_queue.lock
@@ -222,6 +222,8 @@ struct nbd_link {
 		void (*write_space)(struct sock *sk);
 		void (*state_change)(struct sock *sk);
 		void (*error_report)(struct sock *sk);
+		gfp_t allocation;
+		bool use_task_frag;
 	} saved;
 
 	struct list_head sent;
@@ -232,6 +234,8 @@ struct nbd_link {
 	struct nbd_cmd *tx;
 	struct nbd_cmd *tx_next;
 	u32 tx_done;
+	unsigned int stalls;
+	bool full;
 
 	unsigned int address;
 	unsigned int backoff;
@@ -241,11 +245,10 @@ struct nbd_link {
 	struct nbd_handshake handshake;
 };
 
-/**
- * struct nbd_config - what the administrator asked for
- *
- * Constant while links exist, but for the two timeouts, which RECONFIGURE may
- * write and others read at any time.
+/*
+ * What the administrator asked for.  Constant while links exist, but for the
+ * two timeouts and the client flags, which RECONFIGURE may write and others
+ * read at any time.
  */
 struct nbd_config {
 	struct net *net;			/* reference held */
@@ -262,6 +265,7 @@ struct nbd_config {
 	u64 size;				/* bytes, 0: as the export */
 	u32 block_size;				/* bytes, 0: as the server wants */
 	pid_t pid;
+	bool do_it;				/* a process stays in NBD_DO_IT */
 };
 
 /**
@@ -279,11 +283,17 @@ struct nbd_config {
  *	   can no longer see them
  * @nr_links: how many of @links queue_rq may wake (0 unless LIVE)
  * @export: as negotiated; every later handshake must agree
+ * @export_known: the first handshake has set it (queue.lock)
+ * @block_size: logical, bytes
+ * @read_only: by the export or by the administrator
  * @queue: requests
  * @setup: CONNECT waits here for its links' first outcome, DO_IT for the end
  * @down_since: jiffies since when no link has been ready, under queue.lock
  * @ready: links that are ready, under queue.lock
  * @abort: SETUP is to be given up, DO_IT to end
+ * @pid_file: /sys/block/DEV/pid is there (who owns SETUP or TEARDOWN)
+ * @backend_file: /sys/block/DEV/backend is
+ * @stale: disconnected by force, and whoever had it open has it open still
  * @ioctl: what the NBD_* ioctls have set for the next NBD_DO_IT, under @lock
  * @close_work: disconnects after the last close, NBD_CFLAG_DISCONNECT_ON_CLOSE
  * @debugfs: directory
@@ -302,12 +312,14 @@ struct nbd_device {
 	struct nbd_export export;
 	bool export_known;
 	unsigned int block_size;
+	bool read_only;
 
 	struct nbd_queue queue;
 	wait_queue_head_t setup;
 	unsigned long down_since;
 	unsigned int ready;
 	bool abort;
+	bool stale;
 	bool pid_file;
 	bool backend_file;
 
@@ -318,7 +330,6 @@ struct nbd_device {
 		u32 block_size;
 		u16 flags;
 		unsigned long timeout;
-		bool running;
 	} ioctl;
 
 	struct work_struct close_work;
@@ -357,6 +368,7 @@ struct nbd_cmd *nbd_queue_find(struct nbd_link *link, u64 cookie);
 void nbd_queue_answered(struct nbd_link *link, struct nbd_cmd *cmd, blk_status_t status);
 void nbd_queue_give_back(struct nbd_link *link);
 void nbd_queue_fail(struct nbd_device *dev);
+void nbd_queue_expire(struct nbd_device *dev);
 
 /* link.c */
 struct nbd_link *nbd_link_create(struct nbd_device *dev, unsigned int index,
@@ -413,7 +425,7 @@ struct nbd_link_snapshot {
 
 void nbd_link_snapshot(struct nbd_link *link, struct nbd_link_snapshot *shot);
 void nbd_counters_add(struct nbd_counters *sum, const struct nbd_counters *c);
-int nbd_status_fill(struct sk_buff *msg, struct nbd_device *dev);
+int nbd_status_fill(struct sk_buff *msg, struct nbd_device *dev, bool all);
 
 /* ioctl.c */
 int nbd_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg);

@@ -29,8 +29,6 @@ static void drop_sockets(struct nbd_device *dev)
  */
 void nbd_ioctl_clear(struct nbd_device *dev)
 {
-	if (dev->ioctl.running)
-		return;
 	drop_sockets(dev);
 	memset(&dev->ioctl, 0, sizeof(dev->ioctl));
 }
@@ -40,7 +38,7 @@ static int add_socket(struct nbd_device *dev, int fd)
 	struct socket *sock;
 	int err = 0;
 
-	if (dev->state != NBDX_STATE_FREE || dev->ioctl.running)
+	if (dev->state != NBDX_STATE_FREE)
 		return -EBUSY;
 	if (dev->ioctl.nr_socks == NBDX_MAX_LINKS)
 		return -ENOSPC;
@@ -85,6 +83,7 @@ static int take_config(struct nbd_device *dev, struct nbd_config *config,
 		return -ENOMEM;
 	config->net = get_net(sock_net(dev->ioctl.socks[0]->sk));
 	config->nr_links = dev->ioctl.nr_socks;
+	config->do_it = true;
 	config->connect_timeout = 1;	/* nothing is left to connect */
 	config->timeout = dev->ioctl.timeout ?: DEFAULT_TIMEOUT;
 	config->block_size = dev->ioctl.block_size ?: DEFAULT_BLOCK;
@@ -93,7 +92,6 @@ static int take_config(struct nbd_device *dev, struct nbd_config *config,
 	export->flags = dev->ioctl.flags & NBD_WIRE_FLAG_HAS_FLAGS ? dev->ioctl.flags : 0;
 	memcpy(socks, dev->ioctl.socks, sizeof(dev->ioctl.socks));
 	dev->ioctl.nr_socks = 0;
-	dev->ioctl.running = true;
 	return 0;
 }
 
@@ -117,13 +115,13 @@ static int do_it(struct nbd_device *dev)
 	int err;
 
 	mutex_lock(&dev->lock);
-	err = dev->state != NBDX_STATE_FREE || dev->ioctl.running ?
-		-EBUSY : take_config(dev, &config, &export, socks);
+	err = dev->state == NBDX_STATE_FREE ? take_config(dev, &config, &export, socks) : -EBUSY;
 	mutex_unlock(&dev->lock);
 	if (err)
 		return err;
 
 	err = nbd_device_connect(dev, &config, &export, socks, why, sizeof(why));
+	nbd_config_clear(&config);
 	for (i = 0; i < NBDX_MAX_LINKS; i++)
 		if (socks[i])
 			sockfd_put(socks[i]);
@@ -138,7 +136,6 @@ static int do_it(struct nbd_device *dev)
 		nbd_device_teardown(dev);
 	}
 	mutex_lock(&dev->lock);
-	dev->ioctl.running = false;
 	nbd_ioctl_clear(dev);
 	mutex_unlock(&dev->lock);
 	return err;
@@ -147,8 +144,10 @@ static int do_it(struct nbd_device *dev)
 /* The caller has the device open, and so has the process in NBD_DO_IT */
 static int end_it(struct nbd_device *dev)
 {
-	if (!dev->ioctl.running)
-		return dev->state == NBDX_STATE_FREE ? 0 : -EBUSY;
+	if (dev->state == NBDX_STATE_FREE)
+		return 0;
+	if (!dev->config.do_it)
+		return -EBUSY;
 	if (disk_openers(dev->disk) > 2)
 		return -EBUSY;
 	WRITE_ONCE(dev->abort, true);
@@ -176,11 +175,10 @@ static int locked_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long 
 		return 0;
 	case NBD_CLEAR_SOCK:
 		/* Clients call it between setting sizes and sockets, too */
-		if (!dev->ioctl.running)
-			drop_sockets(dev);
+		drop_sockets(dev);
 		return end_it(dev);
 	case NBD_DISCONNECT:
-		return dev->ioctl.running ? end_it(dev) : -EINVAL;
+		return dev->state == NBDX_STATE_FREE ? -EINVAL : end_it(dev);
 	case NBD_CLEAR_QUE:
 	case NBD_PRINT_DEBUG:
 		return 0;	/* as mainline: nothing since long */

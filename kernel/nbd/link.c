@@ -141,6 +141,9 @@ static void set_state(struct nbd_link *link, unsigned int state)
 		dev->down_since = jiffies;
 	if (state == NBDX_LS_READY) {
 		dev->ready++;
+		/* Requests may have been failing: see nbd_queue_expire() */
+		if (dev->state == NBDX_STATE_LIVE)
+			dev->queue.dead = false;
 		link->counters.connects++;
 		link->error[0] = '\0';
 	}
@@ -174,8 +177,10 @@ static int await_connection(struct nbd_link *link, unsigned long deadline)
 
 		if (state == TCP_ESTABLISHED)
 			return 0;
-		if (state != TCP_SYN_SENT)
+		if (state == TCP_CLOSE)
 			return sock_error(sk) ?: -ECONNREFUSED;
+		if (state != TCP_SYN_SENT)
+			return 0;	/* closed again: the handshake will find out */
 		err = nbd_socket_wait(link, deadline);
 		if (err)
 			return err;
@@ -194,8 +199,10 @@ static int send_all(struct nbd_link *link, u8 *buf, size_t len, unsigned long de
 		if (n < 0 && n != -EAGAIN)
 			return n;
 		if (n == -EAGAIN) {
-			n = nbd_socket_wait(link, min(deadline, jiffies + msecs_to_jiffies(RETRY)));
-			if (n == -EINTR || (n && time_after_eq(jiffies, deadline)))
+			if (time_after_eq(jiffies, deadline))
+				return -ETIMEDOUT;
+			n = nbd_socket_wait(link, jiffies + msecs_to_jiffies(RETRY));
+			if (n == -EINTR)
 				return n;
 		}
 	}
@@ -242,8 +249,11 @@ static int handshake(struct nbd_link *link, unsigned long deadline)
 	}
 
 	nbd_link_say(link, "%s", hs->text);
-	if (hs->protocol_error)
+	if (hs->protocol_error) {
+		spin_lock_bh(&link->dev->queue.lock);
 		link->counters.protocol_errors++;
+		spin_unlock_bh(&link->dev->queue.lock);
+	}
 	return hs->error;
 }
 
@@ -328,35 +338,68 @@ static int adopt(struct nbd_link *link)
 	return err;
 }
 
-/* Is anything asked for and nothing heard? */
+/*
+ * How long an answer may take: a server may well work on a FLUSH or on a long
+ * TRIM for a while, and must get done with it in the end.
+ */
+static unsigned long allowance(const struct nbd_cmd *cmd, unsigned long timeout)
+{
+	if (cmd->type == NBD_WIRE_CMD_READ || cmd->type == NBD_WIRE_CMD_WRITE)
+		return timeout;
+	return timeout << min(cmd->tries + 1, 5U);
+}
+
+/*
+ * Is anything asked for and nothing heard?  Or one request passed over, while
+ * others are answered, for four times as long?
+ */
 static bool silent(struct nbd_link *link)
 {
 	struct nbd_queue *queue = &link->dev->queue;
 	unsigned long timeout = READ_ONCE(link->dev->config.timeout) * HZ;
-	unsigned long since = READ_ONCE(link->progress);
-	struct nbd_cmd *oldest;
+	unsigned long progress = READ_ONCE(link->progress);
+	unsigned long now = jiffies;
+	struct nbd_cmd *cmd;
 	bool ret = false;
 
 	spin_lock_bh(&queue->lock);
-	oldest = list_first_entry_or_null(&link->sent, struct nbd_cmd, node);
-	if (oldest) {
-		if (time_after(oldest->start, since))
-			since = oldest->start;
-		ret = time_after(jiffies, since + timeout);
+	list_for_each_entry(cmd, &link->sent, node) {
+		unsigned long since = time_after(progress, cmd->start) ? progress : cmd->start;
+		unsigned long allowed = allowance(cmd, timeout);
+
+		ret = time_after(now, since + allowed) || time_after(now, cmd->start + 4 * allowed);
 		if (ret)
-			link->counters.timeouts++;
+			break;
 	}
+	if (ret)
+		link->counters.timeouts++;
 	spin_unlock_bh(&queue->lock);
 	if (ret)
-		nbd_link_say(link, "no answer for %lu s", timeout / HZ);
+		nbd_link_say(link, "no answer for more than %lu s", timeout / HZ);
 	return ret;
+}
+
+/*
+ * Sleep until there is something to do.  A socket that takes nothing although
+ * it says that it would is short of memory, and would wake us for ever.
+ */
+static void rest(struct nbd_link *link, bool full)
+{
+	if (link->stalls > 1)
+		wait_event_idle_timeout(link->wait,
+					test_bit(NBD_EVENT_BROKEN, &link->events) ||
+					kthread_should_stop(), msecs_to_jiffies(RETRY));
+	else
+		wait_event_idle_timeout(link->wait,
+					READ_ONCE(link->events) || kthread_should_stop(),
+					full ? msecs_to_jiffies(RETRY) : WATCH);
 }
 
 /* Send and receive until the connection breaks. Return: -errno, 0 to stop. */
 static int serve(struct nbd_link *link)
 {
 	unsigned long next_watch = jiffies + WATCH;
-	long sleep;
+	bool full;
 	int err;
 
 	while (!kthread_should_stop()) {
@@ -373,15 +416,20 @@ static int serve(struct nbd_link *link)
 		err = nbd_send(link);
 		if (err && err != -EAGAIN)
 			return err;
-		sleep = err ? msecs_to_jiffies(RETRY) : WATCH;
+		full = err;
+		if (full && !link->full) {
+			/* What waits may go by another link */
+			WRITE_ONCE(link->full, true);
+			nbd_queue_kick(link->dev);
+		}
+		WRITE_ONCE(link->full, full);
 
 		if (time_after_eq(jiffies, next_watch)) {
 			next_watch = jiffies + WATCH;
 			if (silent(link))
 				return -ETIMEDOUT;
 		}
-		wait_event_idle_timeout(link->wait,
-					READ_ONCE(link->events) || kthread_should_stop(), sleep);
+		rest(link, full);
 	}
 	return 0;
 }
@@ -392,29 +440,30 @@ static void go_ready(struct nbd_link *link)
 	const struct sockaddr_storage *peer = nbd_link_peer(link);
 	u64 losses = link->counters.losses;
 
-	link->backoff = BACKOFF_FIRST;
 	link->fault = 0;
 	link->tx = NULL;
 	link->tx_next = NULL;
+	link->stalls = 0;
+	WRITE_ONCE(link->full, false);
 	nbd_socket_go_live(link);
-	spin_lock_bh(&dev->queue.lock);
-	/* Requests had been failing, and need not any longer */
-	if (dev->state == NBDX_STATE_LIVE)
-		dev->queue.dead = false;
-	spin_unlock_bh(&dev->queue.lock);
 	set_state(link, NBDX_LS_READY);
 	if (losses && peer)
-		pr_info("%s: link %u to %pISpc is back\n", dev->disk->disk_name, link->index, peer);
+		pr_info_ratelimited("%s: link %u to %pISpc is back\n", dev->disk->disk_name,
+				    link->index, peer);
 	else if (losses)
-		pr_info("%s: link %u is back\n", dev->disk->disk_name, link->index);
+		pr_info_ratelimited("%s: link %u is back\n", dev->disk->disk_name, link->index);
 }
 
 static void lose(struct nbd_link *link, int error)
 {
 	struct nbd_device *dev = link->dev;
 	const struct sockaddr_storage *peer = nbd_link_peer(link);
+	char why[NBD_HANDSHAKE_TEXT_MAX];
 	unsigned int waiting;
 
+	/* One that breaks as soon as it is made is not tried in haste again */
+	if (time_after(jiffies, link->since + msecs_to_jiffies(BACKOFF_LAST)))
+		link->backoff = BACKOFF_FIRST;
 	explain(link, error);
 	nbd_socket_close(link, false);
 	set_state(link, link->adopted ? NBDX_LS_DOWN : NBDX_LS_LOST);
@@ -423,13 +472,14 @@ static void lose(struct nbd_link *link, int error)
 	spin_lock_bh(&dev->queue.lock);
 	link->counters.losses++;
 	waiting = dev->queue.queued + dev->queue.inflight;
+	strscpy(why, link->error, sizeof(why));
 	spin_unlock_bh(&dev->queue.lock);
 	if (peer)
 		pr_warn_ratelimited("%s: link %u to %pISpc lost: %s; %u requests wait\n",
-				    dev->disk->disk_name, link->index, peer, link->error, waiting);
+				    dev->disk->disk_name, link->index, peer, why, waiting);
 	else
 		pr_warn_ratelimited("%s: link %u lost: %s; %u requests wait\n",
-				    dev->disk->disk_name, link->index, link->error, waiting);
+				    dev->disk->disk_name, link->index, why, waiting);
 
 	/* Other links may take over what this one held */
 	nbd_queue_kick(dev);
@@ -437,27 +487,6 @@ static void lose(struct nbd_link *link, int error)
 	nbd_netlink_notify(dev, link->notice);
 	link->notice = nbd_netlink_prepare_notice(dev, GFP_NOWAIT | __GFP_NOMEMALLOC |
 						  __GFP_NOWARN);
-}
-
-/* dead_conn_timeout: the administrator prefers errors to waiting for longer */
-static void give_up_waiting(struct nbd_device *dev)
-{
-	unsigned long timeout = READ_ONCE(dev->config.dead_conn_timeout) * HZ;
-	bool fail = false;
-
-	if (!timeout)
-		return;
-	spin_lock_bh(&dev->queue.lock);
-	if (!dev->ready && dev->state == NBDX_STATE_LIVE &&
-	    time_after(jiffies, dev->down_since + timeout)) {
-		fail = !dev->queue.dead;
-		dev->queue.dead = true;
-	}
-	spin_unlock_bh(&dev->queue.lock);
-	if (!fail)
-		return;
-	pr_err("%s: no link for %lu s: requests fail now\n", dev->disk->disk_name, timeout / HZ);
-	nbd_queue_fail(dev);
 }
 
 /* Before the next attempt */
@@ -469,15 +498,17 @@ static void pause_link(struct nbd_link *link)
 	link->backoff = min(link->backoff * 2, (unsigned int)BACKOFF_LAST);
 	if (link->adopted)
 		until = jiffies + WATCH;
-	while (!kthread_should_stop() && time_before(jiffies, until)) {
+	while (!kthread_should_stop() && !READ_ONCE(link->handover)) {
+		long left = until - jiffies;
+
+		if (left <= 0)
+			break;
 		wait_event_idle_timeout(link->wait,
 					kthread_should_stop() ||
 					test_and_clear_bit(NBD_EVENT_HANDOVER, &link->events),
-					until - jiffies);
-		if (READ_ONCE(link->handover))
-			break;
+					left);
 	}
-	give_up_waiting(link->dev);
+	nbd_queue_expire(link->dev);
 }
 
 static int link_thread(void *data)
@@ -488,13 +519,14 @@ static int link_thread(void *data)
 
 	while (!kthread_should_stop()) {
 		err = link->adopted ? adopt(link) : connect_link(link);
-		report(link, err);
 		if (err) {
+			report(link, err);
 			set_state(link, link->adopted ? NBDX_LS_DOWN : NBDX_LS_LOST);
 			pause_link(link);
 			continue;
 		}
 		go_ready(link);
+		report(link, 0);
 		err = serve(link);
 		if (!err)
 			break;
@@ -543,8 +575,9 @@ struct nbd_link *nbd_link_create(struct nbd_device *dev, unsigned int index,
 	init_waitqueue_head(&link->wait);
 	INIT_LIST_HEAD(&link->sent);
 	hash_init(link->cookies);
-	if (dev->config.nr_addresses)
-		link->address = index % dev->config.nr_addresses;
+	/* All begin where the first one got through: they must reach one server */
+	if (index && !handover)
+		link->address = READ_ONCE(dev->links[0]->address);
 	link->notice = nbd_netlink_prepare_notice(dev, GFP_KERNEL);
 	if (!link->notice) {
 		err = -ENOMEM;

@@ -8,6 +8,7 @@
 #include <linux/idr.h>
 #include <linux/major.h>
 #include <linux/module.h>
+#include <linux/netdevice.h>
 
 #include "internal.h"
 
@@ -200,8 +201,8 @@ static int __init nbd_init(void)
 	err = check_parameters();
 	if (err)
 		return err;
-	/* Closes and removals only: never on the I/O or recovery path */
-	nbd_workqueue = alloc_workqueue("nbd-close", 0, 0);
+	/* Connects and closes only: never on the I/O or recovery path */
+	nbd_workqueue = alloc_workqueue("nbd-control", WQ_UNBOUND, 0);
 	if (!nbd_workqueue)
 		return -ENOMEM;
 	err = register_blkdev(NBD_MAJOR, "nbd");
@@ -241,6 +242,8 @@ static void __exit nbd_exit(void)
 	nbd_debugfs_exit();
 	nbd_oom_unregister();
 	unregister_blkdev(NBD_MAJOR, "nbd");
+	/* A socket's callback may still be on its way out of our text */
+	synchronize_net();
 }
 
 module_init(nbd_init);

@@ -3,8 +3,10 @@
  * The generic-netlink family "nbd": the mainline commands with their meaning,
  * and NBDX_CMD_GET on top.
  *
- * CONNECT sleeps while the kernel connects, so the family runs in parallel,
- * without genl's one mutex; nbd_device.lock orders what must be ordered.
+ * A CONNECT whose connections the kernel makes takes its time, and no handler
+ * may sleep for long: generic netlink's semaphore is held around it, and with
+ * one writer waiting nobody else in the machine gets a word in.  So that one
+ * is carried out by a work item, which sends the acknowledgment itself.
  */
 #include <linux/capability.h>
 #include <linux/delay.h>
@@ -25,6 +27,12 @@
 /* udev looks at a device that has just come: "in use" must outlast it, ms */
 #define BUSY_PATIENCE		1000
 #define BUSY_INTERVAL		50
+
+/* Devices that others may snatch from us before we give up */
+#define CONNECT_TRIES		100
+
+/* A device with all its links and the longest names, bytes */
+#define MESSAGE_MAX		SZ_32K
 
 static struct genl_family family;
 
@@ -274,27 +282,152 @@ err_sockets:
 	return err;
 }
 
-/* Reply to CONNECT: the index of the device */
-static int reply_index(struct genl_info *info, int index)
+/* Mainline takes -1 for "any" too */
+static bool any_device(struct genl_info *info)
+{
+	return get_u32(info, NBD_ATTR_INDEX, U32_MAX) == U32_MAX;
+}
+
+/**
+ * struct connect_job - a CONNECT to be carried out and answered later
+ * @work: on nbd_workqueue
+ * @dev: the device, reference held
+ * @any: any other device that is free would do
+ * @config: what it is to be
+ * @net: where the answer goes, reference held
+ * @portid: of whoever asked
+ * @header: of the message that asked
+ *
+ * Holds a reference to the module.
+ */
+struct connect_job {
+	struct work_struct work;
+	struct nbd_device *dev;
+	bool any;
+	struct nbd_config config;
+	struct net *net;
+	u32 portid;
+	struct nlmsghdr header;
+};
+
+/* The index of the device. Return: -errno if nobody listens any longer. */
+static int answer_index(struct net *net, u32 portid, u32 seq, int index)
 {
 	struct sk_buff *msg = genlmsg_new(nla_total_size(sizeof(u32)), GFP_KERNEL);
 	void *head;
 
 	if (!msg)
 		return -ENOMEM;
-	head = genlmsg_put_reply(msg, info, &family, 0, NBD_CMD_CONNECT);
+	head = genlmsg_put(msg, portid, seq, &family, 0, NBD_CMD_CONNECT);
 	if (!head || nla_put_u32(msg, NBD_ATTR_INDEX, index)) {
 		nlmsg_free(msg);
 		return -EMSGSIZE;
 	}
 	genlmsg_end(msg, head);
-	return genlmsg_reply(msg, info);
+	return genlmsg_unicast(net, msg, portid);
 }
 
-static int connect_device(struct genl_info *info, struct nbd_device *dev)
+/* What netlink_ack() would have sent */
+static void acknowledge(struct connect_job *job, int err, const char *text)
+{
+	struct nlmsgerr *body;
+	struct nlmsghdr *head;
+	struct sk_buff *msg;
+
+	if (!err && !(job->header.nlmsg_flags & NLM_F_ACK))
+		return;
+	msg = nlmsg_new(sizeof(*body) + nla_total_size(strlen(text) + 1), GFP_KERNEL);
+	if (!msg)
+		return;
+	head = nlmsg_put(msg, job->portid, job->header.nlmsg_seq, NLMSG_ERROR, sizeof(*body),
+			 NLM_F_CAPPED | (err ? NLM_F_ACK_TLVS : 0));
+	if (!head) {
+		nlmsg_free(msg);
+		return;
+	}
+	body = nlmsg_data(head);
+	body->error = err;
+	body->msg = job->header;
+	/* There is room for it */
+	if (err)
+		nla_put_string(msg, NLMSGERR_ATTR_MSG, text);
+	nlmsg_end(msg, head);
+	genlmsg_unicast(job->net, msg, job->portid);
+}
+
+static void run_connect(struct work_struct *work)
+{
+	struct connect_job *job = container_of(work, struct connect_job, work);
+	struct nbd_device *dev = job->dev;
+	char why[256], text[300];
+	int err;
+
+	for (;;) {
+		err = nbd_device_connect(dev, &job->config, NULL, NULL, why, sizeof(why));
+		if (err != -EBUSY || !job->any || !job->config.addresses)
+			break;
+		/* Somebody else was given the same one, and was faster */
+		nbd_device_put(dev);
+		dev = nbd_device_get_free();
+		if (IS_ERR(dev))
+			break;
+	}
+	if (IS_ERR(dev)) {
+		acknowledge(job, PTR_ERR(dev), "no device is free");
+	} else if (err) {
+		snprintf(text, sizeof(text), "%s: %s", dev->disk->disk_name, why);
+		acknowledge(job, err, text);
+	} else if (answer_index(job->net, job->portid, job->header.nlmsg_seq, dev->index)) {
+		/* Who asked has gone, and nobody knows of the device */
+		pr_info("%s: nobody waits for the connection any longer\n",
+			dev->disk->disk_name);
+		nbd_device_disconnect(dev, false);
+	} else {
+		acknowledge(job, 0, "");
+	}
+	if (!IS_ERR(dev))
+		nbd_device_put(dev);
+	put_net(job->net);
+	nbd_config_clear(&job->config);
+	kfree(job);
+	module_put(THIS_MODULE);
+}
+
+/* Return: -EINTR, by which netlink sends no acknowledgment of its own */
+static int connect_later(struct genl_info *info, struct nbd_device *dev)
+{
+	struct connect_job *job = kzalloc(sizeof(*job), GFP_KERNEL);
+	int err;
+
+	if (!job)
+		return -ENOMEM;
+	err = get_config(info, &job->config);
+	if (err)
+		goto err_config;
+	if (!try_module_get(THIS_MODULE)) {
+		err = -ENODEV;
+		goto err_config;
+	}
+	INIT_WORK(&job->work, run_connect);
+	refcount_inc(&dev->refs);
+	job->dev = dev;
+	job->any = any_device(info);
+	job->net = get_net(genl_info_net(info));
+	job->portid = info->snd_portid;
+	job->header = *info->nlhdr;
+	queue_work(nbd_workqueue, &job->work);
+	return -EINTR;
+
+err_config:
+	nbd_config_clear(&job->config);
+	kfree(job);
+	return err;
+}
+
+/* Sockets are connected already: nothing to wait for */
+static int connect_sockets(struct genl_info *info, struct nbd_device *dev)
 {
 	struct nbd_export export = { .flags = get_u64(info, NBD_ATTR_SERVER_FLAGS, 0) };
-	bool sockets = info->attrs[NBD_ATTR_SOCKETS];
 	struct socket *socks[NBDX_MAX_LINKS] = { };
 	struct nbd_config config = { };
 	unsigned int n = 0;
@@ -302,22 +435,26 @@ static int connect_device(struct genl_info *info, struct nbd_device *dev)
 	int err;
 
 	err = get_config(info, &config);
-	if (!err && sockets)
+	if (!err)
 		err = get_sockets(info, socks, &n);
 	if (err) {
 		nbd_config_clear(&config);
 		return err;
 	}
-	if (sockets) {
-		config.nr_links = n;
-		export.size = config.size;
-	}
+	config.nr_links = n;
+	config.connect_timeout = 1;	/* nothing is left to connect */
+	export.size = config.size;
 
-	err = nbd_device_connect(dev, &config, sockets ? &export : NULL, sockets ? socks : NULL,
-				 why, sizeof(why));
+	err = nbd_device_connect(dev, &config, &export, socks, why, sizeof(why));
+	nbd_config_clear(&config);
 	put_sockets(socks, n);
-	if (err)
+	if (err) {
 		say(info, "%s: %s", dev->disk->disk_name, why);
+		return err;
+	}
+	err = answer_index(genl_info_net(info), info->snd_portid, info->snd_seq, dev->index);
+	if (err)
+		nbd_device_disconnect(dev, false);
 	return err;
 }
 
@@ -325,7 +462,8 @@ static bool admin(struct sk_buff *skb, struct genl_info *info)
 {
 	if (netlink_capable(skb, CAP_SYS_ADMIN))
 		return true;
-	say(info, "only the administrator (CAP_SYS_ADMIN) may change devices");
+	/* A text of its own: say() is for those who may do something */
+	NL_SET_ERR_MSG(info->extack, "only the administrator (CAP_SYS_ADMIN) may change devices");
 	return false;
 }
 
@@ -334,20 +472,19 @@ static struct nbd_device *find_device(struct genl_info *info, bool create)
 	u32 index = get_u32(info, NBD_ATTR_INDEX, U32_MAX);
 	struct nbd_device *dev;
 
-	/* Mainline takes -1 for "any" too */
-	if (create && index == U32_MAX)
+	if (create && any_device(info))
 		dev = nbd_device_get_free();
 	else
 		dev = nbd_device_get(index > INT_MAX ? -1 : (int)index, create);
-	if (IS_ERR(dev))
-		say(info, "there is no device %d, nor can there be", (int)index);
+	if (IS_ERR(dev) && PTR_ERR(dev) != -ENOMEM)
+		NL_SET_ERR_MSG(info->extack, "there is no such device");
 	return dev;
 }
 
 static int nbd_connect(struct sk_buff *skb, struct genl_info *info)
 {
 	struct nbd_device *dev;
-	int err;
+	int err, tries;
 
 	if (!admin(skb, info))
 		return -EPERM;
@@ -359,14 +496,19 @@ static int nbd_connect(struct sk_buff *skb, struct genl_info *info)
 		say(info, "sockets need the size of the export");
 		return -EINVAL;
 	}
-	dev = find_device(info, true);
-	if (IS_ERR(dev))
-		return PTR_ERR(dev);
-	err = connect_device(info, dev);
-	if (!err)
-		err = reply_index(info, dev->index);
-	nbd_device_put(dev);
-	return err;
+	for (tries = 0;; tries++) {
+		dev = find_device(info, true);
+		if (IS_ERR(dev))
+			return PTR_ERR(dev);
+		if (info->attrs[NBD_ATTR_SOCKETS])
+			err = connect_sockets(info, dev);
+		else
+			err = connect_later(info, dev);
+		nbd_device_put(dev);
+		/* Somebody else may have been given the same device */
+		if (err != -EBUSY || !any_device(info) || tries == CONNECT_TRIES)
+			return err;
+	}
 }
 
 static int nbd_disconnect(struct sk_buff *skb, struct genl_info *info)
@@ -502,7 +644,7 @@ static int put_items(struct sk_buff *msg, struct genl_info *info)
 /* Mainline's STATUS: index and whether it is configured */
 static int nbd_status(struct sk_buff *skb, struct genl_info *info)
 {
-	struct sk_buff *msg = genlmsg_new(SZ_16K, GFP_KERNEL);
+	struct sk_buff *msg = genlmsg_new(MESSAGE_MAX, GFP_KERNEL);
 	struct nlattr *list;
 	int err = -EMSGSIZE;
 	void *head;
@@ -537,13 +679,13 @@ static int nbd_get(struct sk_buff *skb, struct genl_info *info)
 	dev = find_device(info, false);
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
-	msg = genlmsg_new(SZ_16K, GFP_KERNEL);
+	msg = genlmsg_new(MESSAGE_MAX, GFP_KERNEL);
 	if (!msg) {
 		err = -ENOMEM;
 		goto err_dev;
 	}
 	head = genlmsg_put_reply(msg, info, &family, 0, NBDX_CMD_GET);
-	err = head ? nbd_status_fill(msg, dev) : -EMSGSIZE;
+	err = head ? nbd_status_fill(msg, dev, netlink_capable(skb, CAP_SYS_ADMIN)) : -EMSGSIZE;
 	if (err)
 		goto err_msg;
 	genlmsg_end(msg, head);
@@ -557,8 +699,16 @@ err_dev:
 	return err;
 }
 
+/* A device does not fit the page that netlink begins a dump with */
+static int nbd_dump_start(struct netlink_callback *cb)
+{
+	cb->min_dump_alloc = MESSAGE_MAX;
+	return 0;
+}
+
 static int nbd_dump(struct sk_buff *skb, struct netlink_callback *cb)
 {
+	bool all = netlink_capable(cb->skb, CAP_SYS_ADMIN);
 	int index = cb->args[0], err = 0;
 	struct nbd_device *dev;
 	void *head;
@@ -570,7 +720,7 @@ static int nbd_dump(struct sk_buff *skb, struct netlink_callback *cb)
 		}
 		head = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq, &family,
 				   NLM_F_MULTI, NBDX_CMD_GET);
-		err = head ? nbd_status_fill(skb, dev) : -EMSGSIZE;
+		err = head ? nbd_status_fill(skb, dev, all) : -EMSGSIZE;
 		nbd_device_put(dev);
 		if (err) {
 			if (head)
@@ -608,6 +758,7 @@ static const struct genl_ops ops[] = {
 	{
 		.cmd		= NBDX_CMD_GET,
 		.doit		= nbd_get,
+		.start		= nbd_dump_start,
 		.dumpit		= nbd_dump,
 	},
 };

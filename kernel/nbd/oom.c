@@ -9,7 +9,8 @@
 #include <linux/moduleparam.h>
 #include <linux/notifier.h>
 #include <linux/oom.h>
-#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/swap.h>
 
 #include "internal.h"
 
@@ -19,6 +20,9 @@ MODULE_PARM_DESC(oom_patience, "seconds without a finished write after which the
 
 /* How long one call waits for a write to finish */
 #define OOM_PAUSE	(HZ / 10)
+/* Calls this far apart belong to different shortages */
+#define OOM_RUN		(2 * HZ)
+#define OOM_PATIENCE_MAX 86400U	/* s */
 
 static atomic_t writes = ATOMIC_INIT(0);	/* of all devices, not finished */
 static unsigned long progress;			/* jiffies of the last that finished */
@@ -45,14 +49,26 @@ void nbd_oom_write_done(void)
 	WRITE_ONCE(progress, jiffies);
 }
 
+/* Calls come one at a time, under the allocator's oom_lock */
 static int oom_notify(struct notifier_block *nb, unsigned long event, void *data)
 {
+	static unsigned long began, last;	/* of this run of calls, jiffies */
+	unsigned long patience = min(READ_ONCE(oom_patience), OOM_PATIENCE_MAX) * HZ;
 	unsigned long *freed = data;
-	unsigned long until = READ_ONCE(progress) + READ_ONCE(oom_patience) * HZ;
 
-	if (!atomic_read(&writes) || time_after(jiffies, until))
+	/* A task that is to die gives more than we can */
+	if (fatal_signal_pending(current) || current->flags & PF_EXITING)
+		return NOTIFY_OK;
+	if (time_after(jiffies, last + OOM_RUN))
+		began = jiffies;
+	last = jiffies;
+	if (!atomic_read(&writes) || time_after(jiffies, READ_ONCE(progress) + patience))
+		return NOTIFY_OK;
+	/* Writes that are no swap-outs free nothing when swap is full */
+	if (get_nr_swap_pages() <= 0 && time_after(jiffies, began + patience))
 		return NOTIFY_OK;
 	schedule_timeout_uninterruptible(OOM_PAUSE);
+	last = jiffies;
 	/* Not zero is all that counts: the allocator tries again */
 	*freed += 1;
 	return NOTIFY_OK;

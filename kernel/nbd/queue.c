@@ -29,7 +29,7 @@ static bool map_pages(struct nbd_cmd *cmd, struct request *rq)
 	return true;
 }
 
-static blk_status_t prepare(struct nbd_cmd *cmd, struct request *rq)
+static blk_status_t prepare(struct nbd_device *dev, struct nbd_cmd *cmd, struct request *rq)
 {
 	u16 flags = 0;
 
@@ -65,6 +65,9 @@ static blk_status_t prepare(struct nbd_cmd *cmd, struct request *rq)
 	if (rq->cmd_flags & REQ_FUA && cmd->type != NBD_WIRE_CMD_READ)
 		flags |= NBD_WIRE_CMD_FLAG_FUA;
 
+	/* The block layer warns of it and lets it pass */
+	if (op_is_write(req_op(rq)) && dev->read_only)
+		return BLK_STS_IOERR;
 	if (cmd->type == NBD_WIRE_CMD_READ || cmd->type == NBD_WIRE_CMD_WRITE)
 		if (!map_pages(cmd, rq))
 			return BLK_STS_IOERR;
@@ -94,7 +97,7 @@ static blk_status_t queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq_que
 	struct nbd_queue *queue = &dev->queue;
 	blk_status_t status;
 
-	status = prepare(cmd, bd->rq);
+	status = prepare(dev, cmd, bd->rq);
 	if (status != BLK_STS_OK)
 		return status;
 
@@ -172,11 +175,13 @@ void nbd_queue_init(struct nbd_queue *queue)
  * nbd_queue_kick() - wake as many links as there are requests waiting
  * @dev: the device
  *
+ * A link that is full looks for more by itself as soon as it is not.
+ *
  * Context: any but hard interrupt.
  */
 void nbd_queue_kick(struct nbd_device *dev)
 {
-	/* Pairs with nbd_device_connect(): the links are there if their number is */
+	/* Pairs with go_live(): the links are there if their number is */
 	unsigned int n = smp_load_acquire(&dev->nr_links);
 	unsigned int queued = READ_ONCE(dev->queue.queued);
 	unsigned int first = raw_smp_processor_id();
@@ -185,7 +190,7 @@ void nbd_queue_kick(struct nbd_device *dev)
 	for (i = 0; i < n && queued; i++) {
 		struct nbd_link *link = dev->links[(first + i) % n];
 
-		if (READ_ONCE(link->state) != NBDX_LS_READY)
+		if (READ_ONCE(link->state) != NBDX_LS_READY || READ_ONCE(link->full))
 			continue;
 		nbd_link_wake(link, NBD_EVENT_QUEUE);
 		queued--;
@@ -363,27 +368,64 @@ void nbd_queue_give_back(struct nbd_link *link)
 	spin_unlock_bh(&queue->lock);
 }
 
-/**
- * nbd_queue_fail() - fail every request that waits
- * @dev: the device
- *
- * By the administrator's word only: forced disconnect or dead_conn_timeout.
- */
-void nbd_queue_fail(struct nbd_device *dev)
+/* Under the lock */
+static void take_waiting(struct nbd_queue *queue, struct list_head *to)
 {
-	struct nbd_queue *queue = &dev->queue;
-	struct nbd_cmd *cmd, *next;
-	LIST_HEAD(failed);
-
-	spin_lock_bh(&queue->lock);
-	list_splice_init(&queue->reads, &failed);
-	list_splice_tail_init(&queue->writes, &failed);
+	list_splice_init(&queue->reads, to);
+	list_splice_tail_init(&queue->writes, to);
 	queue->queued = 0;
-	spin_unlock_bh(&queue->lock);
+}
 
-	list_for_each_entry_safe(cmd, next, &failed, node) {
+static void fail_all(struct list_head *failed)
+{
+	struct nbd_cmd *cmd, *next;
+
+	list_for_each_entry_safe(cmd, next, failed, node) {
 		list_del(&cmd->node);
 		cmd->status = BLK_STS_IOERR;
 		finish(cmd);
 	}
+}
+
+/**
+ * nbd_queue_fail() - fail every request that waits
+ * @dev: the device, being disconnected
+ */
+void nbd_queue_fail(struct nbd_device *dev)
+{
+	LIST_HEAD(failed);
+
+	spin_lock_bh(&dev->queue.lock);
+	take_waiting(&dev->queue, &failed);
+	spin_unlock_bh(&dev->queue.lock);
+	fail_all(&failed);
+}
+
+/**
+ * nbd_queue_expire() - dead_conn_timeout: the administrator prefers errors
+ * @dev: the device
+ *
+ * If no link has been ready for so long, fail what waits, and what comes until
+ * one is.
+ */
+void nbd_queue_expire(struct nbd_device *dev)
+{
+	unsigned long timeout = READ_ONCE(dev->config.dead_conn_timeout) * HZ;
+	bool first = false;
+	LIST_HEAD(failed);
+
+	if (!timeout)
+		return;
+	spin_lock_bh(&dev->queue.lock);
+	if (!dev->ready && dev->state == NBDX_STATE_LIVE &&
+	    time_after(jiffies, dev->down_since + timeout)) {
+		first = !dev->queue.dead;
+		dev->queue.dead = true;
+		take_waiting(&dev->queue, &failed);
+	}
+	spin_unlock_bh(&dev->queue.lock);
+	if (first)
+		pr_err("%s: no link for %lu s: requests fail now\n", dev->disk->disk_name,
+		       timeout / HZ);
+	fail_all(&failed);
 }

@@ -83,6 +83,7 @@ static int send_some(struct nbd_link *link)
  */
 int nbd_send(struct nbd_link *link)
 {
+	bool progress = false;
 	int ret;
 
 	for (;;) {
@@ -90,15 +91,20 @@ int nbd_send(struct nbd_link *link)
 			link->tx = link->tx_next ?: nbd_queue_take(link);
 			link->tx_next = NULL;
 			link->tx_done = 0;
-			if (!link->tx)
+			if (!link->tx) {
+				link->stalls = 0;
 				return 0;
+			}
 		}
 		if (!link->tx_next)
 			link->tx_next = nbd_queue_take(link);
 
 		ret = send_some(link);
-		if (ret < 0)
+		if (ret < 0) {
+			link->stalls = progress ? 0 : link->stalls + 1;
 			return ret;
+		}
+		progress = true;
 		if (ret) {
 			nbd_queue_sent(link, link->tx);
 			link->tx = NULL;

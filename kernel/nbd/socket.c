@@ -22,10 +22,15 @@
 /* One segment beyond the send buffer, in pages of the accounting */
 #define SOCKET_SLACK		SZ_128K
 
-/* Probes of an idle connection, s and count: a dead peer is found in 25 s */
+/*
+ * Probes of an idle connection, s.  TCP_USER_TIMEOUT decides when they have
+ * been in vain for long enough.
+ */
 #define KEEPALIVE_IDLE		10
 #define KEEPALIVE_INTERVAL	5
-#define KEEPALIVE_COUNT		3
+
+/* How long a server has to take our goodbye */
+#define GOODBYE			(HZ / 5)
 
 #ifdef CONFIG_DEBUG_LOCK_ALLOC
 /*
@@ -148,10 +153,15 @@ static void detach(struct nbd_link *link)
 	lock_sock(sk);
 	write_lock_bh(&sk->sk_callback_lock);
 	sk->sk_user_data = NULL;
-	sk->sk_data_ready = link->saved.data_ready;
-	sk->sk_write_space = link->saved.write_space;
-	sk->sk_state_change = link->saved.state_change;
-	sk->sk_error_report = link->saved.error_report;
+	/* Unless somebody, such as TLS, has put itself before us meanwhile */
+	if (sk->sk_data_ready == data_ready)
+		sk->sk_data_ready = link->saved.data_ready;
+	if (sk->sk_write_space == write_space)
+		sk->sk_write_space = link->saved.write_space;
+	if (sk->sk_state_change == state_change)
+		sk->sk_state_change = link->saved.state_change;
+	if (sk->sk_error_report == error_report)
+		sk->sk_error_report = link->saved.error_report;
 	link->rx.live = false;
 	write_unlock_bh(&sk->sk_callback_lock);
 	release_sock(sk);
@@ -162,25 +172,30 @@ static void detach(struct nbd_link *link)
  * the key for as long as it is configured, since switching it takes the CPU
  * hotplug lock, under which others may wait for memory, that is for us.
  */
-static void set_memalloc(struct sock *sk, gfp_t allocation)
+static void set_memalloc(struct nbd_link *link, struct sock *sk, gfp_t allocation)
 {
+	lock_sock(sk);
+	link->saved.allocation = sk->sk_allocation;
+	link->saved.use_task_frag = sk->sk_use_task_frag;
 	sock_set_flag(sk, SOCK_MEMALLOC);
 	sk->sk_allocation = allocation | __GFP_MEMALLOC;
+	/* Never a task's: we must not depend on who runs us */
+	sk->sk_use_task_frag = false;
+	release_sock(sk);
 }
 
-static void clear_memalloc(struct sock *sk)
+static void clear_memalloc(struct nbd_link *link, struct sock *sk)
 {
 	lock_sock(sk);
 	sock_reset_flag(sk, SOCK_MEMALLOC);
-	sk->sk_allocation &= ~__GFP_MEMALLOC;
+	sk->sk_allocation = link->saved.allocation;
+	sk->sk_use_task_frag = link->saved.use_task_frag;
 	release_sock(sk);
 }
 
 static void set_options(struct nbd_link *link, struct sock *sk)
 {
-	/* Never a task's: we must not depend on who runs us */
-	sk->sk_use_task_frag = false;
-	set_memalloc(sk, GFP_ATOMIC);
+	set_memalloc(link, sk, GFP_ATOMIC);
 
 	lock_sock(sk);
 	sk->sk_userlocks |= SOCK_SNDBUF_LOCK | SOCK_RCVBUF_LOCK;
@@ -192,7 +207,6 @@ static void set_options(struct nbd_link *link, struct sock *sk)
 	sock_set_keepalive(sk);
 	tcp_sock_set_keepidle(sk, KEEPALIVE_IDLE);
 	tcp_sock_set_keepintvl(sk, KEEPALIVE_INTERVAL);
-	tcp_sock_set_keepcnt(sk, KEEPALIVE_COUNT);
 	/* Keeps the retransmission timer from backing off beyond it, too */
 	tcp_sock_set_user_timeout(sk, link->dev->config.timeout * MSEC_PER_SEC);
 }
@@ -275,8 +289,7 @@ int nbd_socket_adopt(struct nbd_link *link, struct socket *sock)
 
 	if (err)
 		return err;
-	set_memalloc(sock->sk, GFP_NOIO);
-	sock->sk->sk_use_task_frag = false;
+	set_memalloc(link, sock->sk, GFP_NOIO);
 	return 0;
 }
 
@@ -313,7 +326,8 @@ int nbd_socket_charge(struct nbd_link *link)
  * @deadline: jiffies
  *
  * Context: the link's thread.
- * Return: 0, -ETIMEDOUT at the deadline, -EINTR when the thread is to stop.
+ * Return: 0 for the caller to look again, -ETIMEDOUT at the deadline, -EINTR
+ * when the thread is to stop.
  */
 int nbd_socket_wait(struct nbd_link *link, unsigned long deadline)
 {
@@ -323,9 +337,10 @@ int nbd_socket_wait(struct nbd_link *link, unsigned long deadline)
 		return -EINTR;
 	if (left <= 0)
 		return -ETIMEDOUT;
+	nbd_queue_expire(link->dev);
 	wait_event_idle_timeout(link->wait,
 				test_and_clear_bit(NBD_EVENT_SOCKET, &link->events) ||
-				kthread_should_stop(), left);
+				kthread_should_stop(), min_t(long, left, HZ));
 	return kthread_should_stop() ? -EINTR : 0;
 }
 
@@ -351,11 +366,25 @@ void nbd_socket_go_live(struct nbd_link *link)
 	release_sock(sk);
 }
 
+/*
+ * Let the server take what was sent and close.  A socket of the kernel's own
+ * loses its timers when it is released: what has not left by then never will.
+ */
+static void say_goodbye(struct socket *sock)
+{
+	unsigned long until = jiffies + GOODBYE;
+
+	kernel_sock_shutdown(sock, SHUT_WR);
+	while (READ_ONCE(sock->sk->sk_state) != TCP_CLOSE && time_before(jiffies, until))
+		schedule_timeout_idle(1);
+}
+
 /**
  * nbd_socket_close() - part with the socket
  * @link: the link; may be without a socket
- * @graceful: let TCP deliver what was sent; else the connection is reset, so
- *	      that nothing sent on it can arrive after this
+ * @graceful: give the server 0.2 s to take what was sent and to close
+ *
+ * Then the connection is reset, so that nothing sent on it can arrive later.
  *
  * Afterwards nothing writes to the pages of the link's requests.
  */
@@ -369,15 +398,14 @@ void nbd_socket_close(struct nbd_link *link, bool graceful)
 	link->sock = NULL;
 
 	if (link->adopted) {
-		clear_memalloc(sock->sk);
+		clear_memalloc(link, sock->sk);
 		kernel_sock_shutdown(sock, SHUT_RDWR);
 		sockfd_put(sock);
 		return;
 	}
 	if (graceful)
-		kernel_sock_shutdown(sock, SHUT_RDWR);
-	else
-		tcp_abort(sock->sk, ECONNABORTED);
-	clear_memalloc(sock->sk);
+		say_goodbye(sock);
+	tcp_abort(sock->sk, ECONNABORTED);
+	clear_memalloc(link, sock->sk);
 	sock_release(sock);
 }

@@ -88,7 +88,8 @@ void nbd_link_snapshot(struct nbd_link *link, struct nbd_link_snapshot *shot)
 	spin_unlock_bh(&queue->lock);
 }
 
-static int put_link(struct sk_buff *msg, struct nbd_link *link, struct nbd_counters *sum)
+static int put_link(struct sk_buff *msg, struct nbd_link *link, struct nbd_counters *sum,
+		    bool all)
 {
 	const struct sockaddr_storage *peer = nbd_link_peer(link);
 	struct nlattr *nest = nla_nest_start(msg, NBDX_DEVICE_LINK);
@@ -103,8 +104,8 @@ static int put_link(struct sk_buff *msg, struct nbd_link *link, struct nbd_count
 	    put_u64(msg, NBDX_LINK_STATE_MS, jiffies_to_msecs(jiffies - shot.since),
 		    NBDX_LINK_PAD) ||
 	    nla_put_u32(msg, NBDX_LINK_INFLIGHT, shot.inflight) ||
-	    (shot.error[0] && nla_put_string(msg, NBDX_LINK_ERROR, shot.error)) ||
-	    (peer && nla_put(msg, NBDX_LINK_PEER,
+	    (all && shot.error[0] && nla_put_string(msg, NBDX_LINK_ERROR, shot.error)) ||
+	    (all && peer && nla_put(msg, NBDX_LINK_PEER,
 			     peer->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
 							   sizeof(struct sockaddr_in), peer)) ||
 	    put_counters(msg, NBDX_LINK_COUNTERS, &shot.counters))
@@ -113,12 +114,12 @@ static int put_link(struct sk_buff *msg, struct nbd_link *link, struct nbd_count
 	return 0;
 }
 
-static int put_config(struct sk_buff *msg, struct nbd_device *dev)
+static int put_config(struct sk_buff *msg, struct nbd_device *dev, bool all)
 {
 	const struct nbd_config *config = &dev->config;
 	const char *why = nbd_device_not_swap_safe(dev);
 
-	return nla_put_string(msg, NBDX_DEVICE_EXPORT, config->export ?: "") ||
+	return (all && nla_put_string(msg, NBDX_DEVICE_EXPORT, config->export ?: "")) ||
 	       put_u64(msg, NBDX_DEVICE_SIZE, (u64)get_capacity(dev->disk) << SECTOR_SHIFT,
 		       NBDX_DEVICE_PAD) ||
 	       nla_put_u32(msg, NBDX_DEVICE_BLOCK_SIZE, dev->block_size) ||
@@ -133,17 +134,18 @@ static int put_config(struct sk_buff *msg, struct nbd_device *dev)
 		       NBDX_DEVICE_PAD) ||
 	       nla_put_u8(msg, NBDX_DEVICE_SWAP_SAFE, !why) ||
 	       (why && nla_put_string(msg, NBDX_DEVICE_WHY, why)) ||
-	       (config->backend && nla_put_string(msg, NBDX_DEVICE_BACKEND, config->backend)) ?
+	       (all && config->backend &&
+		nla_put_string(msg, NBDX_DEVICE_BACKEND, config->backend)) ?
 		-EMSGSIZE : 0;
 }
 
-static int put_links(struct sk_buff *msg, struct nbd_device *dev)
+static int put_links(struct sk_buff *msg, struct nbd_device *dev, bool all)
 {
 	struct nbd_counters sum = { };
 	unsigned int i;
 
 	for (i = 0; i < NBDX_MAX_LINKS; i++)
-		if (dev->links[i] && put_link(msg, dev->links[i], &sum))
+		if (dev->links[i] && put_link(msg, dev->links[i], &sum, all))
 			return -EMSGSIZE;
 	return put_counters(msg, NBDX_DEVICE_COUNTERS, &sum);
 }
@@ -152,10 +154,11 @@ static int put_links(struct sk_buff *msg, struct nbd_device *dev)
  * nbd_status_fill() - put NBDX_ATTR_DEVICE
  * @msg: the message
  * @dev: the device
+ * @all: also what not everybody need know: names, addresses and what servers say
  *
  * Return: 0 or -EMSGSIZE.
  */
-int nbd_status_fill(struct sk_buff *msg, struct nbd_device *dev)
+int nbd_status_fill(struct sk_buff *msg, struct nbd_device *dev, bool all)
 {
 	struct nlattr *nest = nla_nest_start(msg, NBDX_ATTR_DEVICE);
 	int err = 0;
@@ -171,7 +174,7 @@ int nbd_status_fill(struct sk_buff *msg, struct nbd_device *dev)
 	    nla_put_u32(msg, NBDX_DEVICE_INFLIGHT, READ_ONCE(dev->queue.inflight)))
 		err = -EMSGSIZE;
 	if (!err && dev->state != NBDX_STATE_FREE)
-		err = put_config(msg, dev) ?: put_links(msg, dev);
+		err = put_config(msg, dev, all) ?: put_links(msg, dev, all);
 	mutex_unlock(&dev->lock);
 	if (err)
 		return err;
