@@ -172,6 +172,7 @@ static enum client_exit exit_code(int error)
 	case EPROTO:
 	case EPROTONOSUPPORT:
 	case EOPNOTSUPP:
+	case EREMOTEIO:
 	case ESHUTDOWN:
 		return CLIENT_REFUSED;
 	}

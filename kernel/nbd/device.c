@@ -308,6 +308,11 @@ static int derive_limits(struct nbd_device *dev, struct nbd_limits *limits, u64 
 	u32 block = config->block_size ?: min;
 	u32 payload = export->max_payload ?: NBD_WIRE_DEF_MAX_PAYLOAD;
 
+	if (min > PAGE_SIZE) {
+		snprintf(why, len, "server demands blocks of %u bytes, longer than a page of %lu",
+			 min, PAGE_SIZE);
+		return -EPROTONOSUPPORT;
+	}
 	if (block < min || block % min || !is_power_of_2(block) || block > PAGE_SIZE) {
 		snprintf(why, len,
 			 "block size %u: must be a power of two from the server's %u to %lu", block,
@@ -317,7 +322,7 @@ static int derive_limits(struct nbd_device *dev, struct nbd_limits *limits, u64 
 	if (payload < PAGE_SIZE) {
 		snprintf(why, len, "server takes %u bytes a request at most, less than a page",
 			 payload);
-		return -EINVAL;
+		return -EPROTONOSUPPORT;
 	}
 	*size = config->size ?: export->size;
 	if (*size > export->size) {
@@ -520,7 +525,7 @@ static void release_links(struct nbd_device *dev)
 /* SETUP or TEARDOWN to FREE: everything else that nbd_device_connect() took */
 static void release(struct nbd_device *dev)
 {
-	static_branch_dec(&memalloc_socks_key);
+	nbd_memalloc_put();
 	mutex_lock(&dev->lock);
 	nbd_config_clear(&dev->config);
 	dev->export_known = false;
@@ -589,8 +594,7 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 		dev->export_known = true;
 	}
 	mutex_unlock(&dev->lock);
-	/* Once a device and never on the I/O path: see set_memalloc() */
-	static_branch_inc(&memalloc_socks_key);
+	nbd_memalloc_get();
 
 	err = start_links(dev, socks, why, len);
 	if (!err)

@@ -342,6 +342,8 @@ struct nbd_device *nbd_device_get(int index, bool create);
 struct nbd_device *nbd_device_get_free(void);
 struct nbd_device *nbd_device_get_next(int *index);
 void nbd_device_forget(struct nbd_device *dev);
+void nbd_memalloc_get(void);
+void nbd_memalloc_put(void);
 
 /* device.c */
 struct nbd_device *nbd_device_add(int index, const char *prefix, unsigned int part_shift);

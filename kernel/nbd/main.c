@@ -9,6 +9,7 @@
 #include <linux/major.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
+#include <net/sock.h>
 
 #include "internal.h"
 
@@ -144,6 +145,57 @@ void nbd_device_forget(struct nbd_device *dev)
 		nbd_device_remove(dev);
 }
 
+/*
+ * The static key by which the network card's driver, too, takes memory from
+ * the reserve.  Switching it rewrites kernel text and interrupts every CPU, so
+ * it is not switched off the moment the last device goes: another may come.
+ */
+#define MEMALLOC_LINGER	(10 * HZ)
+
+static DEFINE_MUTEX(memalloc_lock);	/* both below; outside devices_lock */
+static unsigned int memalloc_users;
+static bool memalloc_on;
+
+static void memalloc_expire(struct work_struct *work)
+{
+	mutex_lock(&memalloc_lock);
+	if (memalloc_on && !memalloc_users) {
+		static_branch_dec(&memalloc_socks_key);
+		memalloc_on = false;
+	}
+	mutex_unlock(&memalloc_lock);
+}
+
+static DECLARE_DELAYED_WORK(memalloc_work, memalloc_expire);
+
+/**
+ * nbd_memalloc_get() - a device is being configured
+ *
+ * Context: process, and never where I/O may wait: the CPU hotplug lock is taken.
+ */
+void nbd_memalloc_get(void)
+{
+	mutex_lock(&memalloc_lock);
+	memalloc_users++;
+	if (!memalloc_on)
+		static_branch_inc(&memalloc_socks_key);
+	memalloc_on = true;
+	mutex_unlock(&memalloc_lock);
+}
+
+/**
+ * nbd_memalloc_put() - it has no sockets any longer
+ *
+ * Context: as nbd_memalloc_get().
+ */
+void nbd_memalloc_put(void)
+{
+	mutex_lock(&memalloc_lock);
+	if (!--memalloc_users)
+		mod_delayed_work(nbd_workqueue, &memalloc_work, MEMALLOC_LINGER);
+	mutex_unlock(&memalloc_lock);
+}
+
 static void remove_all(void)
 {
 	struct nbd_device *dev;
@@ -237,6 +289,8 @@ err_blkdev:
 static void __exit nbd_exit(void)
 {
 	nbd_netlink_unregister();
+	cancel_delayed_work_sync(&memalloc_work);
+	memalloc_expire(NULL);
 	destroy_workqueue(nbd_workqueue);
 	remove_all();
 	nbd_debugfs_exit();

@@ -60,6 +60,8 @@ busy() {
 	same 'status counts the opener' "$(value openers)" 1
 	check 'disconnect by force goes through' nbd-client -d /dev/nb0 -force
 	refuse 'reads fail after that' '' dd bs=4096 count=1 if=/dev/fd/5 of=/dev/null
+	refuse 'nothing else is connected under who has it open' 'still in use' \
+		nbd-client "$HOST4" "$PORT" nb0 -N two
 	exec 5<&-
 	check 'it can be connected anew' until_true 5 nbd-client "$HOST4" "$PORT" nb0 -N one
 	check 'and disconnected' nbd-client -d nb0

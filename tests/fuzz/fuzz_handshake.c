@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 2)
 		return 0;
-	hs = malloc(sizeof(*hs));	/* so that the sanitizer guards its ends */
+	hs = malloc(sizeof(*hs)); /* so that the sanitizer guards its ends */
 	if (!hs)
 		abort();
 	nbd_handshake_start(hs, name, sizeof(name) - 1, data[0] & 1);
@@ -46,8 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (++steps > size)
 			abort();
 	}
-	if (hs->state == NBD_HS_FAILED && (!hs->error || !hs->text[0] ||
-					   !memchr(hs->text, 0, sizeof(hs->text))))
+	if (hs->state == NBD_HS_FAILED &&
+	    (!hs->error || !hs->text[0] || !memchr(hs->text, 0, sizeof(hs->text))))
 		abort();
 	free(hs);
 	return 0;

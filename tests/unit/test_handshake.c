@@ -138,7 +138,7 @@ static void test_go(void **state)
 	info_block_size(4096, 65536, 1 << 20);
 	info_export(1ull << 33, 0x16d);
 	ack();
-	put(0xdead, 2);	/* belongs to transmission: must not be touched */
+	put(0xdead, 2); /* belongs to transmission: must not be touched */
 	taken = play("disk", false, SIZE_MAX);
 	assert_int_equal(taken, script.len - 2);
 	expect("disk", NBD_HS_DONE, 0, NULL);
@@ -152,9 +152,8 @@ static void test_go(void **state)
 static void test_go_bytes_sent(void **state)
 {
 	static const uint8_t wanted[] = {
-		0, 0, 0, 3,
-		'I', 'H', 'A', 'V', 'E', 'O', 'P', 'T', 0, 0, 0, 7, 0, 0, 0, 12,
-		0, 0, 0, 4, 'd', 'i', 's', 'k', 0, 1, 0, 3,
+		0, 0, 0, 3,  'I', 'H', 'A', 'V', 'E', 'O', 'P', 'T', 0, 0, 0, 7,
+		0, 0, 0, 12, 0,	  0,   0,   4,	 'd', 'i', 's', 'k', 0, 1, 0, 3,
 	};
 
 	(void)state;
@@ -167,7 +166,7 @@ static void test_go_bytes_sent(void **state)
 static void test_unknown_handshake_flags_are_not_answered(void **state)
 {
 	(void)state;
-	greet(0xfffd);	/* all but NO_ZEROES */
+	greet(0xfffd); /* all but NO_ZEROES */
 	play("", false, SIZE_MAX);
 	assert_int_equal(sent[3], NBD_WIRE_FIXED_NEWSTYLE);
 	assert_int_equal(sent[0] | sent[1] | sent[2], 0);
@@ -250,8 +249,8 @@ static void test_long_name_fits(void **state)
 	greet(NBD_WIRE_FIXED_NEWSTYLE);
 	reply(NBD_WIRE_OPT_GO, NBD_WIRE_REP_ERR_UNSUP, 0);
 	expect(name, NBD_HS_FAILED, -ENOENT, "nnnn");
-	assert_int_equal(sent_len, 4 + 16 + 4 + NBD_HANDSHAKE_NAME_MAX + 4 +
-				   16 + NBD_HANDSHAKE_NAME_MAX);
+	assert_int_equal(sent_len,
+			 4 + 16 + 4 + NBD_HANDSHAKE_NAME_MAX + 4 + 16 + NBD_HANDSHAKE_NAME_MAX);
 }
 
 static void test_refusals(void **state)
@@ -364,9 +363,10 @@ static void test_bad_replies(void **state)
 static void test_bad_block_sizes(void **state)
 {
 	static const uint32_t cases[][3] = {
-		{ 0, 4096, 65536 }, { 3, 4096, 65536 }, { 1 << 17, 1 << 17, 1 << 20 },
-		{ 512, 256, 65536 }, { 512, 0, 65536 }, { 512, 3000, 65536 },
-		{ 4096, 512, 65536 }, { 1, 256, 65536 }, { 4096, 4096, 0 }, { 4096, 4096, 4095 },
+		{ 0, 4096, 65536 },   { 3, 4096, 65536 }, { 1 << 17, 1 << 17, 1 << 20 },
+		{ 512, 256, 65536 },  { 512, 0, 65536 },  { 512, 3000, 65536 },
+		{ 4096, 512, 65536 }, { 1, 256, 65536 },  { 4096, 4096, 0 },
+		{ 4096, 4096, 4095 },
 	};
 
 	(void)state;
@@ -407,7 +407,7 @@ static void test_unknown_infos_are_skipped(void **state)
 			put('?', 1);
 	}
 	info_export(512, 1);
-	reply(NBD_WIRE_OPT_GO, NBD_WIRE_REP_ACK, 3);	/* data to be ignored */
+	reply(NBD_WIRE_OPT_GO, NBD_WIRE_REP_ACK, 3); /* data to be ignored */
 	put(0, 3);
 	expect("", NBD_HS_DONE, 0, NULL);
 	assert_int_equal(hs.export.size, 512);
