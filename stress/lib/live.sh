@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=sh disable=SC2154
+# shellcheck shell=sh disable=SC2034,SC2154
 #
 # The live line of --live: made of memhog's report once a second and of what
 # the driver tells the console of its link.  On a terminal it stays in place.

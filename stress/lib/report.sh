@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=sh disable=SC2154
+# shellcheck shell=sh disable=SC2034,SC2154
 #
 # The report of a boot: one file to which guest and host append their lines.
 # `ok TEXT`, `not ok TEXT`, `# TEXT`, `# metric NAME=VALUE`; the rest of what

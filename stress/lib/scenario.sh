@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=sh disable=SC2034,SC2154
+# shellcheck shell=sh disable=SC1090,SC2034,SC2154
 #
 # Scenarios: reading their files, grouping those that may share a boot, running
 # the host's and the guest's part and judging what came of it.
@@ -103,8 +103,10 @@ run_one() {
 	FROM=$(report_size)
 	CONSOLE_FROM=$(stat -c %s "$VM_CONSOLE")
 	_t0=$(date +%s)
+	# In the background, so that a signal to this shell is acted on at once
 	set +e
 	(
+		trap - EXIT INT TERM HUP
 		set -e
 		scenario_load "$1"
 		prepare
@@ -113,8 +115,11 @@ run_one() {
 		! wait_end "$1" "$FROM" || [ -n "$may_die" ] || vm_alive || not_ok "the guest lives"
 		after
 		console_verdict
-	) 2> "$RUN/host.err"
+	) 2> "$RUN/host.err" &
+	PART_PID=$!
+	wait $PART_PID
 	_rc=$?
+	PART_PID=
 	set -e
 	[ $_rc = 0 ] || not_ok "host part ends early, with status $_rc"
 	sed 's/^/# host: /' "$RUN/host.err" >> "$REPORT"

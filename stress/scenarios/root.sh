@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=sh disable=SC2034,SC2154
+# shellcheck shell=sh disable=SC2034,SC2154,SC2209
 desc='root on the device: the initramfs connects, switches root, reboots cleanly'
 mem=192
 modules=ext4

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=sh disable=SC2034,SC2154
+# shellcheck shell=sh disable=SC2034,SC2086,SC2154
 desc="Debian's nbd-client drives our module, by netlink and by ioctl"
 mem=192
 params=name_prefix=nbd

@@ -18,6 +18,7 @@ guest() {
 	else
 		not_ok 'every page comes back as it was written'
 	fi
+	# shellcheck disable=SC2046 # two words
 	set -- $(grep -E '^pswp(in|out) ' /proc/vmstat | cut -d' ' -f2)
 	metric "swapped_in=$1"
 	metric "swapped_out=$2"
