@@ -63,7 +63,7 @@ same() {
 
 # until_true SECONDS COMMAND...: poll COMMAND until it succeeds
 until_true() {
-	_end=$(($(date +%s) + $1))
+	_end=$(($(date +%s) + $1 * SLOW))
 	shift
 	until "$@" > /dev/null 2>&1; do
 		[ "$(date +%s)" -lt $_end ] || return 1

@@ -5,8 +5,11 @@
 # `ok TEXT`, `not ok TEXT`, `# TEXT`, `# metric NAME=VALUE`; the rest of what
 # the guest sends (ready, say WORD, end NAME STATUS) only synchronises.
 
+# A guest that is slow on purpose (a debug kernel) gets so many times as long
+SLOW=${NBSWAP_SLOW:-1}
+
 # What the kernel must never say, whoever made it say so
-ALARM='WARNING:|BUG:|Oops|Kernel panic|general protection|kernel BUG at|lockdep|INFO: task .* blocked for more|hung task|INFO: rcu|soft lockup|refcount_t|Unexpected reply|I/O error|Write-error on swap|Read-error on swap|Out of memory|oom-kill|page allocation failure|segfault at|trap .* ip:'
+ALARM='WARNING:|BUG:|Oops|Kernel panic|general protection|kernel BUG at|lockdep|INFO: task .* blocked for more|hung task|INFO: rcu|soft lockup|refcount_t|KASAN|UBSAN|ODEBUG|kmemleak: [1-9]|list_(add|del) corruption|suspicious RCU|INFO: trying|possible (circular|recursive) locking|Unexpected reply|I/O error|Write-error on swap|Read-error on swap|Out of memory|oom-kill|page allocation failure|segfault at|trap .* ip:'
 
 ok() {
 	echo "ok $*" >> "$REPORT"
@@ -39,7 +42,7 @@ check() {
 
 # until_true SECONDS COMMAND...
 until_true() {
-	_end=$(($(date +%s) + $1))
+	_end=$(($(date +%s) + $1 * SLOW))
 	shift
 	until "$@"; do
 		[ "$(date +%s)" -lt $_end ] || return 1
@@ -59,7 +62,7 @@ report_since() {
 # report_wait PATTERN FROM SECONDS: 0 it came, 1 the guest died or time is up,
 # 2 the guest fell silent
 report_wait() {
-	_until=$(($(date +%s) + $3))
+	_until=$(($(date +%s) + $3 * SLOW))
 	while :; do
 		if report_since "$2" | grep -qE -e "$1"; then
 			return 0
@@ -71,7 +74,7 @@ report_wait() {
 		fi
 		_now=$(date +%s)
 		[ "$_now" -lt $_until ] || return 1
-		[ $((_now - $(stat -c %Y "$REPORT"))) -lt "$SILENCE" ] || return 2
+		[ $((_now - $(stat -c %Y "$REPORT"))) -lt $((SILENCE * SLOW)) ] || return 2
 		sleep 0.2
 	done
 }

@@ -87,7 +87,7 @@ wait_end() {
 	fi
 	if vm_alive; then
 		[ -n "$may_die" ] || vm_autopsy
-		[ $_rc = 2 ] && _why="silent for $SILENCE s" || _why="not over after $timeout s"
+		[ $_rc = 2 ] && _why="silent for $((SILENCE * SLOW)) s" || _why="not over after $((timeout * SLOW)) s"
 		[ -n "$may_die" ] || not_ok "the guest answers: $_why"
 		note "guest: $_why"
 		vm_kill
@@ -161,7 +161,7 @@ run_group() {
 		FROM=$(report_size)
 		if ! group_boot "$@"; then
 			note "console: $(tail -n 3 "$RUN/console.log" | tr '\r\n' '  ')"
-			not_ok "the guest boots within $BOOT_TIMEOUT s"
+			not_ok "the guest boots within $((BOOT_TIMEOUT * SLOW)) s"
 			report_since "$FROM" > "$RUN/slice.tap"
 			print_tap "$1" < "$RUN/slice.tap"
 			vm_end

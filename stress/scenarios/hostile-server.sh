@@ -35,7 +35,7 @@ attempt() {
 	[1-8]) ;;
 	*) echo "$2: status $_rc: $(cat "/tmp/attempt.$1")" ;;
 	esac >> /tmp/wrong
-	[ "$_ms" -lt 8000 ] || echo "$2: took $_ms ms" >> /tmp/wrong
+	[ "$_ms" -lt $((8000 * SLOW)) ] || echo "$2: took $_ms ms" >> /tmp/wrong
 	grep -q . "/tmp/attempt.$1" || echo "$2: says nothing" >> /tmp/wrong
 	! grep -q '[^[:print:]]' "/tmp/attempt.$1" || echo "$2: control characters in the message" >> /tmp/wrong
 	if [ -e "/sys/block/nb$1/pid" ]; then
@@ -84,7 +84,7 @@ bad_handshakes() {
 odd_handshakes() {
 	for _h in "$@"; do
 		mode 0 hand "$_h"
-		check "handshake: $_h comes to an end" timeout 20 sh -c \
+		check "handshake: $_h comes to an end" timeout $((20 * SLOW)) sh -c \
 			"nbd-client $HOST4 $((HOSTILE + 1)) /dev/nb0 -connect-timeout 1000ms -t 1; true"
 		nbd-client -d /dev/nb0 -force > /dev/null 2>&1 || :
 		check "handshake: $_h leaves nothing" until_true 5 test ! -e /sys/block/nb0/pid
@@ -97,7 +97,7 @@ live_faults() {
 		mode 1 live "$_f" || echo "cannot set $_f" >> /tmp/wrong
 		nbd-client "$HOST4" $((HOSTILE + 2)) /dev/nb1 -t 3 > /tmp/out 2>&1 ||
 			cat /tmp/out >> /tmp/wrong
-		timeout 30 dd if=/dev/nb1 bs=64k iflag=direct 2> /tmp/dd | md5sum > /tmp/sum
+		timeout $((30 * SLOW)) dd if=/dev/nb1 bs=64k iflag=direct 2> /tmp/dd | md5sum > /tmp/sum
 		[ "$(cut -c1-32 /tmp/sum)" = "$WANTED" ] || {
 			echo "$_f: wrong data, $(cat /tmp/sum)" >> /tmp/wrong
 			cat /tmp/dd >> /tmp/wrong

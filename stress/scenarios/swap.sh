@@ -3,7 +3,7 @@
 desc='memhog at three times the memory of the guest, every page verified, 60 s'
 drivers='nbswap mainline'
 programs=memhog
-timeout=240
+timeout=300
 
 prepare() {
 	disk "$WORK/swap" 1G
@@ -13,7 +13,7 @@ prepare() {
 guest() {
 	attach 0 swap -swap
 	swap_on 0
-	if memhog -n 4 -m $((MEM_MB * 3)) -t 60; then
+	if memhog -n 4 -m $((MEM_MB * 3)) -t 60 -s $((60 * SLOW)); then
 		ok 'every page comes back as it was written'
 	else
 		not_ok 'every page comes back as it was written'
