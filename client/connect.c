@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "reserve.h"
 #include "device.h"
 #include "nbdtab.h"
 #include "text.h"
@@ -112,6 +113,23 @@ static void report_managed(const struct client_args *args, const struct client_s
 			    status->why ? status->why : "the driver does not say why");
 }
 
+/* Before the first page goes out */
+static void hold_reserve(const struct client_args *args, int index)
+{
+	unsigned long from, to;
+
+	if (!args->swap)
+		return;
+	if (client_reserve_hold(&client_reserve_system, index, (unsigned int)args->links, &from,
+				&to))
+		client_warn(
+			"cannot raise vm.min_free_kbytes (%m): see that it is %lu or more while this device carries swap",
+			client_reserve_need((unsigned int)args->links));
+	else if (to != from)
+		fprintf(stderr, "nbd-client: vm.min_free_kbytes raised from %lu to %lu\n", from,
+			to);
+}
+
 /* Our driver makes the connections */
 static int connect_managed(struct client_genl *genl, const struct client_args *args,
 			   const struct client_addresses *addresses, struct client_error *err)
@@ -135,6 +153,7 @@ static int connect_managed(struct client_genl *genl, const struct client_args *a
 
 	if (call_connect(genl, args, &connect, &index, err))
 		return -1;
+	hold_reserve(args, index);
 	ret = wait_for_node(index, err);
 	if (ret || client_status_get(genl, index, &status, err))
 		return -1;

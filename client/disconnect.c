@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "device.h"
+#include "reserve.h"
 
 /* Mainline's driver would pull the device from under its users */
 static int check_unused(int index, struct client_error *err)
@@ -53,9 +54,12 @@ int client_disconnect(const struct client_args *args, struct client_error *err)
 		ret = client_ioctl_disconnect(args, err);
 	else
 		ret = by_netlink(args, index, name, err);
-	if (!ret)
-		printf("%s: disconnected\n", name);
-	return ret;
+	if (ret)
+		return ret;
+	printf("%s: disconnected\n", name);
+	if (client_reserve_drop(&client_reserve_system, index))
+		client_warn("cannot put vm.min_free_kbytes back: %m");
+	return CLIENT_OK;
 }
 
 int client_check(const struct client_args *args, const char *sysfs, FILE *out,

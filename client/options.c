@@ -43,7 +43,7 @@ const struct client_option client_options[] = {
 	{ "connect-timeout", 0, "TIME", "connect-timeout", CLIENT_OPT_DURATION,
 	  FIELD(connect_timeout), 1, 3600 * 1000,
 	  "for one attempt at one address: 5, 5s or 500ms; default: 10s" },
-	FLAG("swap", 's', "swap", swap, "the device is for swap: check for it and warn"),
+	FLAG("swap", 's', "swap", swap, "the device is for swap: keep more memory free, check and warn"),
 	FLAG("readonly", 'R', "readonly", read_only,
 	     "refuse writes even if the export allows them"),
 	FLAG("persist", 'p', "persist", persist,

@@ -67,6 +67,19 @@ busy() {
 	check 'and disconnected' nbd-client -d nb0
 }
 
+# More memory is kept free for swap devices, and no longer than they are there
+reserve() {
+	_before=$(cat /proc/sys/vm/min_free_kbytes)
+	check '-swap' nbd-client "$HOST4" "$PORT" nb0 -N one -swap
+	same '-swap keeps memory free' "$(cat /proc/sys/vm/min_free_kbytes)" 8192
+	check 'a second swap device' nbd-client "$HOST4" $((PORT + 1)) nb1 -N two -swap
+	same 'keeps more of it free' "$(cat /proc/sys/vm/min_free_kbytes)" 16384
+	nbd-client -d nb0 > /dev/null
+	same 'less when one has gone' "$(cat /proc/sys/vm/min_free_kbytes)" 8192
+	nbd-client -d nb1 > /dev/null
+	same 'and no more when both have' "$(cat /proc/sys/vm/min_free_kbytes)" "$_before"
+}
+
 options() {
 	check '-R' nbd-client "$HOST4" "$PORT" /dev/nb1 -N one -R
 	same '-R makes it read-only' "$(cat /sys/block/nb1/ro)" 1
@@ -163,6 +176,7 @@ again() {
 guest() {
 	basic
 	busy
+	reserve
 	options
 	refusals
 	several
