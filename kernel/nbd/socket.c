@@ -195,7 +195,11 @@ static void clear_memalloc(struct nbd_link *link, struct sock *sk)
 
 static void set_options(struct nbd_link *link, struct sock *sk)
 {
-	set_memalloc(link, sk, GFP_ATOMIC);
+	/*
+	 * Not GFP_ATOMIC: its larger pieces set page blocks aside (HIGHATOMIC) that
+	 * nobody entitled to the reserve may take from.
+	 */
+	set_memalloc(link, sk, GFP_NOWAIT | __GFP_NOWARN);
 
 	lock_sock(sk);
 	sk->sk_userlocks |= SOCK_SNDBUF_LOCK | SOCK_RCVBUF_LOCK;
