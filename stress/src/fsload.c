@@ -19,16 +19,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CHUNK		4096u
-#define WORDS		(CHUNK / sizeof(uint64_t))
-#define MAX_CHUNKS	128u
-#define MAX_FILES	40u
-#define GOLDEN		0x9e3779b97f4a7c15ull
+#define CHUNK	   4096u
+#define WORDS	   (CHUNK / sizeof(uint64_t))
+#define MAX_CHUNKS 128u
+#define MAX_FILES  40u
+#define GOLDEN	   0x9e3779b97f4a7c15ull
 
 /* What a file must contain: a generation a chunk, 0 for zeros */
 struct file {
-	uint32_t name;			/* 0: no such file */
-	uint32_t chunks;		/* its size */
+	uint32_t name;	 /* 0: no such file */
+	uint32_t chunks; /* its size */
 	uint32_t generation[MAX_CHUNKS];
 };
 
@@ -269,7 +269,8 @@ static int usage(FILE *f, int ret)
 	fputs("usage: fsload [-n PROCESSES] [-t SECONDS] DIRECTORY\n"
 	      "       fsload [-n PROCESSES] -v DIRECTORY\n"
 	      "Verified file system load; or verify what an earlier run left (same -n).\n"
-	      "Exit status: 0 all well, 1 bad data or errors, 2 cannot run.\n", f);
+	      "Exit status: 0 all well, 1 bad data or errors, 2 cannot run.\n",
+	      f);
 	return ret;
 }
 

@@ -25,31 +25,40 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SECTOR		512u
-#define WORDS		(SECTOR / sizeof(uint64_t))
-#define UNKNOWN		UINT64_MAX
-#define MAX_THREADS	16
-#define MAX_LEN		(6u << 20)
-#define GOLDEN		0x9e3779b97f4a7c15ull
+#define SECTOR	    512u
+#define WORDS	    (SECTOR / sizeof(uint64_t))
+#define UNKNOWN	    UINT64_MAX
+#define MAX_THREADS 16
+#define MAX_LEN	    (6u << 20)
+#define GOLDEN	    0x9e3779b97f4a7c15ull
 
 enum op {
-	OP_READ, OP_WRITE, OP_WRITE_FUA, OP_VECTOR, OP_FSYNC, OP_DISCARD, OP_ZEROOUT,
-	OP_PUNCH, OP_ZERO_RANGE, OP_BUFFERED, OP_COUNT
+	OP_READ,
+	OP_WRITE,
+	OP_WRITE_FUA,
+	OP_VECTOR,
+	OP_FSYNC,
+	OP_DISCARD,
+	OP_ZEROOUT,
+	OP_PUNCH,
+	OP_ZERO_RANGE,
+	OP_BUFFERED,
+	OP_COUNT
 };
 
 static const char *const op_name[OP_COUNT] = {
-	"read", "write", "write_fua", "write_vector", "fsync", "discard", "zeroout",
-	"punch_hole", "zero_range", "buffered",
+	"read",	   "write",   "write_fua",  "write_vector", "fsync",
+	"discard", "zeroout", "punch_hole", "zero_range",   "buffered",
 };
 
 /* How often each comes up, of 100 */
 static const unsigned int op_weight[OP_COUNT] = { 36, 26, 6, 6, 3, 5, 5, 4, 4, 5 };
 
 struct hammer {
-	int direct, buffered;		/* two ways to the same device */
+	int direct, buffered; /* two ways to the same device */
 	uint64_t sectors;
-	unsigned int block;		/* logical block size in sectors */
-	uint64_t *model;		/* a stamp a sector */
+	unsigned int block; /* logical block size in sectors */
+	uint64_t *model;    /* a stamp a sector */
 	_Atomic uint64_t done[OP_COUNT], unsupported[OP_COUNT];
 	_Atomic uint64_t bytes, bad;
 	_Atomic bool stop;
@@ -58,8 +67,8 @@ struct hammer {
 struct thread {
 	struct hammer *h;
 	unsigned int id;
-	uint64_t first, count;		/* its sectors */
-	uint64_t x;			/* random state */
+	uint64_t first, count; /* its sectors */
+	uint64_t x;	       /* random state */
 	uint64_t stamps;
 	uint8_t *buf;
 };
@@ -322,8 +331,9 @@ static int hammer(const char *path, unsigned int threads, unsigned int seconds)
 	h.sectors = part * threads;
 	h.model = calloc(h.sectors, sizeof(*h.model));
 	for (unsigned int i = 0; i < threads; i++) {
-		t[i] = (struct thread){ .h = &h, .id = i, .first = i * part, .count = part,
-					.x = (i + 1) * GOLDEN };
+		t[i] = (struct thread){
+			.h = &h, .id = i, .first = i * part, .count = part, .x = (i + 1) * GOLDEN
+		};
 		if (posix_memalign((void **)&t[i].buf, 4096, MAX_LEN + 8 * SECTOR) ||
 		    pthread_create(&id[i], NULL, run, &t[i]))
 			return 2;
@@ -371,7 +381,8 @@ static int usage(FILE *f, int ret)
 	      "       iohammer [-n THREADS] -c DIGEST FILE\n"
 	      "Verified random I/O on a block device; or compare the raw file behind it with\n"
 	      "the digest that the first form printed (same -n).\n"
-	      "Exit status: 0 all well, 1 bad data or errors, 2 cannot run.\n", f);
+	      "Exit status: 0 all well, 1 bad data or errors, 2 cannot run.\n",
+	      f);
 	return ret;
 }
 

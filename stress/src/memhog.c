@@ -24,27 +24,27 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAGE		4096u
-#define WORDS		(PAGE / sizeof(uint64_t))
-#define MAX_WORKERS	64
-#define BUCKETS		512	/* of latency: 16 steps for each power of two */
-#define MAX_REPORTED	5	/* bad pages described in full */
-#define MAX_SIGBUS	50	/* a worker gives up after so many */
-#define GOLDEN		0x9e3779b97f4a7c15ull
+#define PAGE	     4096u
+#define WORDS	     (PAGE / sizeof(uint64_t))
+#define MAX_WORKERS  64
+#define BUCKETS	     512 /* of latency: 16 steps for each power of two */
+#define MAX_REPORTED 5	 /* bad pages described in full */
+#define MAX_SIGBUS   50	 /* a worker gives up after so many */
+#define GOLDEN	     0x9e3779b97f4a7c15ull
 
 enum { W_INDEX, W_GENERATION, W_SUM, W_BODY };
 
 /* What a worker tells the parent: shared and locked */
 struct worker {
-	_Atomic uint64_t touched;	/* pages written or verified */
+	_Atomic uint64_t touched; /* pages written or verified */
 	_Atomic uint64_t bad;
 	_Atomic uint64_t sigbus;
-	_Atomic uint64_t majors;	/* major faults */
-	_Atomic uint64_t worst_ns;	/* slowest touch of a page */
-	_Atomic uint64_t worst_now_ns;	/* the same, since the last line */
-	_Atomic uint64_t since_ns;	/* when the touch under way began, 0: none */
-	_Atomic bool filled;		/* every page written once */
-	uint32_t bucket[BUCKETS];	/* touches that took a major fault */
+	_Atomic uint64_t majors;       /* major faults */
+	_Atomic uint64_t worst_ns;     /* slowest touch of a page */
+	_Atomic uint64_t worst_now_ns; /* the same, since the last line */
+	_Atomic uint64_t since_ns;     /* when the touch under way began, 0: none */
+	_Atomic bool filled;	       /* every page written once */
+	uint32_t bucket[BUCKETS];      /* touches that took a major fault */
 };
 
 struct control {
@@ -54,9 +54,9 @@ struct control {
 
 struct options {
 	unsigned int workers;
-	uint64_t bytes;			/* all workers together */
+	uint64_t bytes; /* all workers together */
 	unsigned int seconds;
-	unsigned int stall;		/* seconds without one page that count as a hang */
+	unsigned int stall; /* seconds without one page that count as a hang */
 };
 
 static struct control *control;
@@ -132,11 +132,11 @@ static void on_sigbus(int sig)
 struct arena {
 	struct worker *w;
 	unsigned int id;
-	uint64_t first;			/* number of its first page among all */
+	uint64_t first; /* number of its first page among all */
 	uint64_t pages;
 	uint64_t *mem;
-	uint32_t *generation;		/* of each page; locked */
-	long majors;			/* so far, from getrusage */
+	uint32_t *generation; /* of each page; locked */
+	long majors;	      /* so far, from getrusage */
 };
 
 /*
@@ -176,8 +176,7 @@ static void report_bad(struct arena *a, uint64_t i)
 	if (a->w->bad++ < MAX_REPORTED)
 		printf("# bad page: worker %u wants page %llu generation %u, found page %llu generation %llu sum %llx\n",
 		       a->id, (unsigned long long)(a->first + i), a->generation[i],
-		       (unsigned long long)page[W_INDEX],
-		       (unsigned long long)page[W_GENERATION],
+		       (unsigned long long)page[W_INDEX], (unsigned long long)page[W_GENERATION],
 		       (unsigned long long)page[W_SUM]);
 }
 
@@ -355,8 +354,8 @@ static bool watch(const struct options *o)
 		       s, (unsigned long long)t.touched, (unsigned long long)(t.touched - last),
 		       (unsigned long long)(in - in0), (unsigned long long)(out - out0),
 		       (unsigned long long)(used / 1024),
-		       (unsigned long long)(t.worst_now_ns / 1000000),
-		       (unsigned long long)t.bad, (unsigned long long)t.sigbus);
+		       (unsigned long long)(t.worst_now_ns / 1000000), (unsigned long long)t.bad,
+		       (unsigned long long)t.sigbus);
 		last = t.touched;
 		in0 = in;
 		out0 = out;
@@ -462,7 +461,8 @@ static void usage(FILE *f)
 	      "  -t  run time (60); longer when filling leaves less than a third of it, to three times\n"
 	      "  -s  not one page for so long is a hang (60)\n"
 	      "Exit status: 0 all well; 1 bad pages, SIGBUS, lost workers, a hang\n"
-	      "or memory not filled; 2 usage.\n", f);
+	      "or memory not filled; 2 usage.\n",
+	      f);
 }
 
 static void parse(int argc, char **argv, struct options *o)
