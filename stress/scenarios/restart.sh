@@ -23,7 +23,7 @@ guest() {
 	attach 0 swap -swap
 	swap_on 0
 	say swapping
-	if memhog -n 4 -m $((MEM_MB * 3)) -t 70 -s $((60 * SLOW)); then
+	if memhog -n 4 -m $((MEM_MB * 3)) -t 120 -s $((60 * SLOW)); then
 		ok 'every page comes back as it was written'
 	else
 		not_ok 'every page comes back as it was written'
