@@ -47,6 +47,18 @@
 #define NBD_WIRE_OPT_SET_META_CONTEXT	 10
 #define NBD_WIRE_OPT_EXTENDED_HEADERS	 11
 
+/*
+ * A session, private to nbswap: u8 id[16], u32 link.  A server that knows the
+ * option first ends and drains every older connection that said the same and
+ * then answers ACK: nothing sent on those can be written any longer.  Where it
+ * cannot within NBD_WIRE_X_SESSION_DRAIN_S it answers ERR_X_BUSY, and the client
+ * may ask again.  Sent before GO or EXPORT_NAME, at most once a connection.
+ */
+#define NBD_WIRE_OPT_X_SESSION		 0x6e625301u
+#define NBD_WIRE_X_SESSION_ID_LEN	 16
+#define NBD_WIRE_X_SESSION_LEN		 (NBD_WIRE_X_SESSION_ID_LEN + 4)
+#define NBD_WIRE_X_SESSION_DRAIN_S	 5 /* seconds, below any client's connect timeout */
+
 /* Option replies */
 #define NBD_WIRE_REP_ACK		 1
 #define NBD_WIRE_REP_SERVER		 2
@@ -63,6 +75,7 @@
 #define NBD_WIRE_REP_ERR_BLOCK_SIZE_REQD (NBD_WIRE_REP_ERROR + 8)
 #define NBD_WIRE_REP_ERR_TOO_BIG	 (NBD_WIRE_REP_ERROR + 9)
 #define NBD_WIRE_REP_ERR_EXT_HEADER_REQD (NBD_WIRE_REP_ERROR + 10)
+#define NBD_WIRE_REP_ERR_X_BUSY		 (NBD_WIRE_REP_ERROR + 0x6e625301u) /* private */
 
 /* Information items in NBD_WIRE_REP_INFO */
 #define NBD_WIRE_INFO_EXPORT		 0

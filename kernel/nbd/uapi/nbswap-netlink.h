@@ -20,6 +20,14 @@
  *   NBDX_ATTR_LINKS            u32, 1..NBDX_MAX_LINKS, default 1
  *   NBDX_ATTR_CONNECT_TIMEOUT  u32, ms, one attempt at one address, default 10000
  *   NBDX_ATTR_FLAGS            u32, NBDX_FLAG_*
+ *   NBDX_ATTR_LINK_TIMEOUT     u32, ms, 1000..600000; a connection on which the
+ *                              other side acknowledges nothing of what was sent
+ *                              for so long is dropped and made again; default
+ *                              10000
+ *   NBDX_ATTR_FENCE_DELAY      u32, ms, 0..60000; how long a request that writes
+ *                              waits after its connection was reset before it is
+ *                              sent again, where the server cannot tell that the
+ *                              old connection is drained; default 1000
  *   NBD_ATTR_BLOCK_SIZE_BYTES  u64, logical block size, default: the server's
  *                              minimum, at least 512
  *   NBD_ATTR_SIZE_BYTES        u64, use only this much of the export
@@ -28,6 +36,7 @@
  *                              default 30
  *   NBD_ATTR_DEAD_CONN_TIMEOUT u64, seconds; with no link for so long requests
  *                              fail; default 0: they wait for ever
+ * Both are attributes of RECONFIGURE too.
  * Attributes of DISCONNECT beside the mainline ones:
  *   NBDX_ATTR_FORCE            flag: although the device is open
  *
@@ -58,6 +67,8 @@ enum {
 	NBDX_ATTR_FLAGS,		/* u32, NBDX_FLAG_* */
 	NBDX_ATTR_FORCE,		/* flag */
 	NBDX_ATTR_DEVICE,		/* nest of NBDX_DEVICE_* */
+	NBDX_ATTR_LINK_TIMEOUT,		/* u32, ms */
+	NBDX_ATTR_FENCE_DELAY,		/* u32, ms */
 	__NBDX_ATTR_MAX,
 };
 
@@ -76,7 +87,11 @@ enum {
 #define NBDX_FLAG_READ_ONLY	0x1	/* even if the export is writable */
 #define NBDX_FLAG_SWAP		0x2	/* meant for swap: check and warn */
 #define NBDX_FLAG_NO_GO		0x4	/* negotiate by EXPORT_NAME alone */
-#define NBDX_FLAG_ALL		(NBDX_FLAG_READ_ONLY | NBDX_FLAG_SWAP | NBDX_FLAG_NO_GO)
+#define NBDX_FLAG_SPREAD	0x8	/* link i begins at address i, not at that of link 0:
+					 * the addresses lead to one and the same data
+					 */
+#define NBDX_FLAG_ALL		(NBDX_FLAG_READ_ONLY | NBDX_FLAG_SWAP | NBDX_FLAG_NO_GO | \
+				 NBDX_FLAG_SPREAD)
 
 /* NBDX_DEVICE_STATE */
 enum {
@@ -112,6 +127,11 @@ enum {
 	NBDX_DEVICE_SWAP_SAFE,		/* u8, 0: NBDX_DEVICE_WHY says why not */
 	NBDX_DEVICE_WHY,		/* string */
 	NBDX_DEVICE_BACKEND,		/* string, NBD_ATTR_BACKEND_IDENTIFIER if given */
+	NBDX_DEVICE_LINK_TIMEOUT,	/* u32, ms */
+	NBDX_DEVICE_FENCE_DELAY,	/* u32, ms */
+	NBDX_DEVICE_RESERVE,		/* u64, R: bytes of the reserve it may use at most */
+	NBDX_DEVICE_MIN_FREE,		/* u64, bytes of vm.min_free_kbytes that keep R for it */
+	NBDX_DEVICE_FINDING,		/* nest of NBDX_FINDING_*, once a finding */
 	__NBDX_DEVICE_MAX,
 };
 
@@ -138,10 +158,40 @@ enum {
 	NBDX_LINK_ERROR,		/* string: why the last attempt or connection ended */
 	NBDX_LINK_COUNTERS,		/* nest of NBDX_COUNTER_* */
 	NBDX_LINK_PAD,
+	NBDX_LINK_FENCE,		/* u32, NBDX_FENCE_* */
+	NBDX_LINK_HELD,			/* u32, requests that wait for the old connection's end */
 	__NBDX_LINK_MAX,
 };
 
 #define NBDX_LINK_MAX	(__NBDX_LINK_MAX - 1)
+
+/*
+ * NBDX_LINK_FENCE: what kept writes of the connection before this one from
+ * landing after their replay
+ */
+enum {
+	NBDX_FENCE_NONE,		/* there was none before, or nothing to replay */
+	NBDX_FENCE_SESSION,		/* the server has drained it */
+	NBDX_FENCE_DELAY,		/* NBDX_ATTR_FENCE_DELAY after its reset */
+};
+
+/* In NBDX_DEVICE_FINDING: what weakens the guarantee, or voids it */
+enum {
+	NBDX_FINDING_UNSPEC,
+	NBDX_FINDING_ID,		/* string, stable, such as "nic-virtio" */
+	NBDX_FINDING_SEVERITY,		/* u32, NBDX_SEVERITY_* */
+	NBDX_FINDING_TEXT,		/* string, a sentence */
+	__NBDX_FINDING_MAX,
+};
+
+#define NBDX_FINDING_MAX	(__NBDX_FINDING_MAX - 1)
+
+/* NBDX_FINDING_SEVERITY */
+enum {
+	NBDX_SEVERITY_NOTE,		/* good to know */
+	NBDX_SEVERITY_WARNING,		/* the guarantee may fail in a way that is described */
+	NBDX_SEVERITY_UNSAFE,		/* there is no guarantee */
+};
 
 /* In NBDX_DEVICE_COUNTERS and NBDX_LINK_COUNTERS: all u64, since configuration */
 enum {
