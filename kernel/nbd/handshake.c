@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Fixed-newstyle handshake: GO with a request for the block sizes, EXPORT_NAME
- * where the server does not know GO.
+ * Fixed-newstyle handshake: the session where there is one, then GO with a
+ * request for the block sizes, EXPORT_NAME where the server does not know GO.
  */
 #ifdef __KERNEL__
 #include <linux/ctype.h>
@@ -80,6 +80,21 @@ static u8 *put_option(u8 *p, u32 option, u32 len)
 	return put32(put32(put64(p, NBD_WIRE_OPTION_MAGIC), option), len);
 }
 
+static void await_reply(struct nbd_handshake *hs, u32 option)
+{
+	hs->option = option;
+	enter(hs, NBD_HS_REPLY, NBD_WIRE_OPT_REPLY_LEN);
+}
+
+static void send_session(struct nbd_handshake *hs)
+{
+	u8 *p = put_option(hs->out + hs->out_len, NBD_WIRE_OPT_X_SESSION, NBD_WIRE_X_SESSION_LEN);
+
+	memcpy(p, hs->session, NBD_WIRE_X_SESSION_LEN);
+	hs->out_len = (u32)(p + NBD_WIRE_X_SESSION_LEN - hs->out);
+	await_reply(hs, NBD_WIRE_OPT_X_SESSION);
+}
+
 static void send_go(struct nbd_handshake *hs)
 {
 	u8 *p = hs->out + hs->out_len;
@@ -90,7 +105,7 @@ static void send_go(struct nbd_handshake *hs)
 	p = put16(p + hs->name_len, 1);
 	p = put16(p, NBD_WIRE_INFO_BLOCK_SIZE);
 	hs->out_len = (u32)(p - hs->out);
-	enter(hs, NBD_HS_REPLY, NBD_WIRE_OPT_REPLY_LEN);
+	await_reply(hs, NBD_WIRE_OPT_GO);
 }
 
 static void send_export_name(struct nbd_handshake *hs)
@@ -134,6 +149,8 @@ static void greeted(struct nbd_handshake *hs)
 	/* A server without the fixed style closes at any option it does not know */
 	if (hs->no_go || !(flags & NBD_WIRE_FIXED_NEWSTYLE))
 		send_export_name(hs);
+	else if (hs->session)
+		send_session(hs);
 	else
 		send_go(hs);
 }
@@ -155,6 +172,14 @@ static void go_acknowledged(struct nbd_handshake *hs)
 	enter(hs, NBD_HS_DONE, 0);
 }
 
+/* Every error is a final reply; of the others the option decides */
+static bool reply_expected(const struct nbd_handshake *hs, u32 type)
+{
+	if (type & NBD_WIRE_REP_ERROR || type == NBD_WIRE_REP_ACK)
+		return true;
+	return hs->option == NBD_WIRE_OPT_GO && type == NBD_WIRE_REP_INFO;
+}
+
 static void reply_header(struct nbd_handshake *hs)
 {
 	u64 magic = get64(hs->in);
@@ -164,7 +189,7 @@ static void reply_header(struct nbd_handshake *hs)
 		broken(hs, "option reply magic", magic);
 		return;
 	}
-	if (option != NBD_WIRE_OPT_GO) {
+	if (option != hs->option) {
 		broken(hs, "a reply to an option that was not sent,", option);
 		return;
 	}
@@ -176,8 +201,9 @@ static void reply_header(struct nbd_handshake *hs)
 		broken(hs, "too many replies to GO, more than", NBD_HANDSHAKE_MAX_REPLIES);
 		return;
 	}
-	if (!(type & NBD_WIRE_REP_ERROR) && type != NBD_WIRE_REP_ACK && type != NBD_WIRE_REP_INFO) {
-		broken(hs, "an unexpected reply to GO of type", type);
+	if (!reply_expected(hs, type)) {
+		broken(hs, option == NBD_WIRE_OPT_GO ? "an unexpected reply to GO of type" :
+		       "an unexpected reply to the session option of type", type);
 		return;
 	}
 	if (type == NBD_WIRE_REP_INFO && len < 2) {
@@ -285,17 +311,36 @@ static void reply_error(struct nbd_handshake *hs)
 	}
 }
 
-static void reply_data(struct nbd_handshake *hs)
+/* The session is a help, not a condition: only two answers end the handshake */
+static void session_error(struct nbd_handshake *hs)
 {
 	switch (hs->reply_type) {
-	case NBD_WIRE_REP_INFO:
-		info(hs);
+	case NBD_WIRE_REP_ERR_X_BUSY:
+		refused(hs, -EBUSY, "server still works on requests of the connection before");
 		break;
-	case NBD_WIRE_REP_ACK:
-	case NBD_WIRE_REP_ERR_UNSUP:
+	case NBD_WIRE_REP_ERR_SHUTDOWN:
+		reply_error(hs);
 		break;
 	default:
-		reply_error(hs);
+		break;
+	}
+}
+
+static void reply_data(struct nbd_handshake *hs)
+{
+	if (hs->option == NBD_WIRE_OPT_X_SESSION) {
+		session_error(hs);
+	} else {
+		switch (hs->reply_type) {
+		case NBD_WIRE_REP_INFO:
+			info(hs);
+			break;
+		case NBD_WIRE_REP_ACK:
+		case NBD_WIRE_REP_ERR_UNSUP:
+			break;
+		default:
+			reply_error(hs);
+		}
 	}
 	if (hs->state == NBD_HS_FAILED)
 		return;
@@ -310,6 +355,11 @@ static void reply_skipped(struct nbd_handshake *hs)
 	if (hs->skip) {
 		enter(hs, NBD_HS_SKIP,
 		      hs->skip < NBD_HANDSHAKE_IN_MAX ? hs->skip : NBD_HANDSHAKE_IN_MAX);
+		return;
+	}
+	if (hs->option == NBD_WIRE_OPT_X_SESSION) {
+		hs->fenced = hs->reply_type == NBD_WIRE_REP_ACK;
+		send_go(hs);
 		return;
 	}
 	switch (hs->reply_type) {
@@ -369,13 +419,18 @@ static void advance(struct nbd_handshake *hs)
  * @name: export name, must outlive the handshake
  * @name_len: its length, bytes, at most NBD_HANDSHAKE_NAME_MAX
  * @no_go: negotiate by EXPORT_NAME alone
+ * @session: NBD_WIRE_X_SESSION_LEN bytes, id and link in network order, to
+ *	     announce first where the server's style allows that; must outlive
+ *	     the handshake; NULL: none
  */
-void nbd_handshake_start(struct nbd_handshake *hs, const char *name, size_t name_len, bool no_go)
+void nbd_handshake_start(struct nbd_handshake *hs, const char *name, size_t name_len,
+			 bool no_go, const u8 *session)
 {
 	memset(hs, 0, sizeof(*hs));
 	hs->name = name;
 	hs->name_len = (u32)name_len;
 	hs->no_go = no_go;
+	hs->session = session;
 	enter(hs, NBD_HS_GREETING, NBD_WIRE_GREETING_LEN);
 }
 

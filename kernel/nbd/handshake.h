@@ -60,8 +60,13 @@ struct nbd_export {
  * @state: where it is
  * @name: export name, owned by the caller, outlives the handshake
  * @name_len: its length, bytes, at most NBD_HANDSHAKE_NAME_MAX
+ * @session: NBD_WIRE_X_SESSION_LEN bytes as they go over the wire, owned by the
+ *	     caller, outlive the handshake; NULL: not announced
+ * @option: whose reply is awaited
  * @no_go: use EXPORT_NAME from the start
  * @no_zeroes: the server leaves the padding of EXPORT_NAME out
+ * @fenced: the server has promised that nothing sent on older connections of
+ *	    the session is written any longer; valid in NBD_HS_DONE
  * @have_export: GO's answer has carried the size
  * @have: bytes of @in that are filled
  * @want: bytes of @in that the state needs before it can go on
@@ -81,8 +86,11 @@ struct nbd_handshake {
 	enum nbd_handshake_state state;
 	const char *name;
 	u32 name_len;
+	const u8 *session;
+	u32 option;
 	bool no_go;
 	bool no_zeroes;
+	bool fenced;
 	bool have_export;
 	u32 have;
 	u32 want;
@@ -100,7 +108,7 @@ struct nbd_handshake {
 };
 
 void nbd_handshake_start(struct nbd_handshake *hs, const char *name, size_t name_len,
-			 bool no_go);
+			 bool no_go, const u8 *session);
 u8 *nbd_handshake_buffer(struct nbd_handshake *hs, size_t *len);
 void nbd_handshake_received(struct nbd_handshake *hs, size_t len);
 void nbd_handshake_closed(struct nbd_handshake *hs);

@@ -218,7 +218,7 @@ static int handshake(struct nbd_link *link, unsigned long deadline)
 	int n;
 
 	nbd_handshake_start(hs, config->export, strlen(config->export),
-			    config->flags & NBDX_FLAG_NO_GO);
+			    config->flags & NBDX_FLAG_NO_GO, NULL);
 	for (;;) {
 		if (hs->out_len) {
 			n = send_all(link, hs->out, hs->out_len, deadline);

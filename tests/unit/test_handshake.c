@@ -23,6 +23,10 @@ struct script {
 static struct script script;
 static struct nbd_handshake hs;
 
+/* What play() announces; NULL: nothing */
+static const uint8_t *session;
+static const uint8_t some_session[NBD_WIRE_X_SESSION_LEN] = "sixteen.bytes.id\0\0\0\3";
+
 /* Everything the client has sent */
 static uint8_t sent[2 * NBD_HANDSHAKE_OUT_MAX];
 static size_t sent_len;
@@ -93,7 +97,7 @@ static size_t play(const char *name, bool no_go, size_t step)
 	uint8_t *buf;
 
 	sent_len = 0;
-	nbd_handshake_start(&hs, name, strlen(name), no_go);
+	nbd_handshake_start(&hs, name, strlen(name), no_go, session);
 	while (hs.state != NBD_HS_DONE && hs.state != NBD_HS_FAILED) {
 		drain_output();
 		buf = nbd_handshake_buffer(&hs, &len);
@@ -413,6 +417,176 @@ static void test_unknown_infos_are_skipped(void **state)
 	assert_int_equal(hs.export.size, 512);
 }
 
+static int with_session(void **state)
+{
+	(void)state;
+	session = some_session;
+	return 0;
+}
+
+static int without_session(void **state)
+{
+	(void)state;
+	session = NULL;
+	return 0;
+}
+
+static void go_is_fine(void)
+{
+	info_export(512, 1);
+	ack();
+}
+
+static void test_session_acknowledged(void **state)
+{
+	static const uint8_t option[] = {
+		0,   0,	  0,   3,   'I', 'H', 'A', 'V', 'E', 'O', 'P', 'T', 0x6e, 0x62,
+		'S', 1,	  0,   0,   0,	 20,  's', 'i', 'x', 't', 'e', 'e', 'n',  '.',
+		'b', 'y', 't', 'e', 's', '.', 'i', 'd', 0,   0,	  0,   3,
+	};
+
+	(void)state;
+	/* The option goes out, and GO not before its answer */
+	greet(NBD_WIRE_FIXED_NEWSTYLE | NBD_WIRE_NO_ZEROES);
+	play("x", false, SIZE_MAX);
+	assert_int_equal(sent_len, sizeof(option));
+	assert_memory_equal(sent, option, sizeof(option));
+	reply(NBD_WIRE_OPT_X_SESSION, NBD_WIRE_REP_ACK, 0);
+	go_is_fine();
+	expect("x", NBD_HS_DONE, 0, NULL);
+	assert_true(hs.fenced);
+	assert_int_equal(hs.export.size, 512);
+	assert_int_equal(sent_len, sizeof(option) + 16 + 4 + 1 + 4);
+	assert_int_equal(sent[sizeof(option) + 11], NBD_WIRE_OPT_GO);
+}
+
+static void test_session_is_a_help_only(void **state)
+{
+	static const uint32_t answers[] = {
+		NBD_WIRE_REP_ERR_UNSUP,	   NBD_WIRE_REP_ERR_POLICY,
+		NBD_WIRE_REP_ERR_INVALID,  NBD_WIRE_REP_ERR_PLATFORM,
+		NBD_WIRE_REP_ERR_TLS_REQD, NBD_WIRE_REP_ERR_UNKNOWN,
+		NBD_WIRE_REP_ERR_TOO_BIG,  NBD_WIRE_REP_ERR_BLOCK_SIZE_REQD,
+		NBD_WIRE_REP_ERROR + 4711,
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		greet(NBD_WIRE_FIXED_NEWSTYLE);
+		reply(NBD_WIRE_OPT_X_SESSION, answers[i], 5);
+		text("never");
+		go_is_fine();
+		expect("x", NBD_HS_DONE, 0, NULL);
+		assert_false(hs.fenced);
+	}
+	/* What it did not know says nothing of GO */
+	greet(NBD_WIRE_FIXED_NEWSTYLE | NBD_WIRE_NO_ZEROES);
+	reply(NBD_WIRE_OPT_X_SESSION, NBD_WIRE_REP_ACK, 0);
+	reply(NBD_WIRE_OPT_GO, NBD_WIRE_REP_ERR_UNSUP, 0);
+	put(123456, 8);
+	put(0, 2);
+	expect("x", NBD_HS_DONE, 0, NULL);
+	assert_true(hs.fenced);
+	assert_int_equal(hs.export.size, 123456);
+}
+
+static void test_session_busy(void **state)
+{
+	(void)state;
+	greet(NBD_WIRE_FIXED_NEWSTYLE);
+	reply(NBD_WIRE_OPT_X_SESSION, NBD_WIRE_REP_ERR_X_BUSY, 4);
+	text("wait");
+	go_is_fine();
+	expect("x", NBD_HS_FAILED, -EBUSY,
+	       "server still works on requests of the connection before");
+	assert_false(hs.fenced);
+	assert_false(hs.protocol_error);
+
+	greet(NBD_WIRE_FIXED_NEWSTYLE);
+	reply(NBD_WIRE_OPT_X_SESSION, NBD_WIRE_REP_ERR_SHUTDOWN, 0);
+	go_is_fine();
+	expect("x", NBD_HS_FAILED, -ESHUTDOWN, "shutting down");
+	assert_false(hs.protocol_error);
+
+	/* Its number means that only in answer to the session */
+	greet(NBD_WIRE_FIXED_NEWSTYLE);
+	reply(NBD_WIRE_OPT_X_SESSION, NBD_WIRE_REP_ACK, 0);
+	reply(NBD_WIRE_OPT_GO, NBD_WIRE_REP_ERR_X_BUSY, 0);
+	expect("x", NBD_HS_FAILED, -EREMOTEIO, "refuses");
+}
+
+static void test_session_bad_replies(void **state)
+{
+	(void)state;
+	/* GO's kind of answer */
+	greet(NBD_WIRE_FIXED_NEWSTYLE);
+	reply(NBD_WIRE_OPT_X_SESSION, NBD_WIRE_REP_INFO, NBD_WIRE_INFO_EXPORT_LEN);
+	expect("", NBD_HS_FAILED, -EPROTO, "reply to the session option of type 0x3");
+	assert_true(hs.protocol_error);
+	greet(NBD_WIRE_FIXED_NEWSTYLE);
+	reply(NBD_WIRE_OPT_X_SESSION, 0, 0);
+	expect("", NBD_HS_FAILED, -EPROTO, "type 0x0");
+	/* GO's answer too early, the session's too late */
+	greet(NBD_WIRE_FIXED_NEWSTYLE);
+	go_is_fine();
+	expect("", NBD_HS_FAILED, -EPROTO, "not sent, 0x7");
+	greet(NBD_WIRE_FIXED_NEWSTYLE);
+	reply(NBD_WIRE_OPT_X_SESSION, NBD_WIRE_REP_ERR_UNSUP, 0);
+	reply(NBD_WIRE_OPT_X_SESSION, NBD_WIRE_REP_ACK, 0);
+	expect("", NBD_HS_FAILED, -EPROTO, "not sent, 0x6e625301");
+	assert_false(hs.fenced);
+	/* One that is too long, and the longest there may be */
+	greet(NBD_WIRE_FIXED_NEWSTYLE);
+	reply(NBD_WIRE_OPT_X_SESSION, NBD_WIRE_REP_ACK, NBD_HANDSHAKE_MAX_REPLY_LEN + 1);
+	expect("", NBD_HS_FAILED, -EPROTO, "length 0x10001");
+	greet(NBD_WIRE_FIXED_NEWSTYLE);
+	reply(NBD_WIRE_OPT_X_SESSION, NBD_WIRE_REP_ACK, NBD_HANDSHAKE_MAX_REPLY_LEN);
+	for (int i = 0; i < NBD_HANDSHAKE_MAX_REPLY_LEN; i++)
+		put('?', 1);
+	go_is_fine();
+	expect("", NBD_HS_DONE, 0, NULL);
+	assert_true(hs.fenced);
+	/* None at all */
+	greet(NBD_WIRE_FIXED_NEWSTYLE);
+	expect("", NBD_HS_FAILED, -ECONNRESET, "during the handshake");
+}
+
+static void test_session_needs_the_fixed_style(void **state)
+{
+	(void)state;
+	greet(NBD_WIRE_NO_ZEROES);
+	put(4096, 8);
+	put(1, 2);
+	expect("", NBD_HS_DONE, 0, NULL);
+	assert_false(hs.fenced);
+	assert_int_equal(sent_len, 4 + 16);
+	assert_int_equal(sent[15], NBD_WIRE_OPT_EXPORT_NAME);
+
+	greet(NBD_WIRE_FIXED_NEWSTYLE | NBD_WIRE_NO_ZEROES);
+	put(4096, 8);
+	put(1, 2);
+	play("", true, SIZE_MAX);
+	assert_int_equal(hs.state, NBD_HS_DONE);
+	assert_false(hs.fenced);
+	assert_int_equal(sent_len, 4 + 16);
+}
+
+static void test_long_name_fits_with_session(void **state)
+{
+	static char name[NBD_HANDSHAKE_NAME_MAX + 1];
+
+	(void)state;
+	memset(name, 'n', NBD_HANDSHAKE_NAME_MAX);
+	greet(NBD_WIRE_FIXED_NEWSTYLE);
+	reply(NBD_WIRE_OPT_X_SESSION, NBD_WIRE_REP_ACK, 0);
+	go_is_fine();
+	expect(name, NBD_HS_DONE, 0, NULL);
+	assert_int_equal(sent_len,
+			 4 + 16 + NBD_WIRE_X_SESSION_LEN + 16 + 4 + NBD_HANDSHAKE_NAME_MAX + 4);
+}
+
+#define session_test(t) cmocka_unit_test_setup_teardown(t, with_session, without_session)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -434,6 +608,12 @@ int main(void)
 		cmocka_unit_test(test_bad_block_sizes),
 		cmocka_unit_test(test_endless_replies),
 		cmocka_unit_test(test_unknown_infos_are_skipped),
+		session_test(test_session_acknowledged),
+		session_test(test_session_is_a_help_only),
+		session_test(test_session_busy),
+		session_test(test_session_bad_replies),
+		session_test(test_session_needs_the_fixed_style),
+		session_test(test_long_name_fits_with_session),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
