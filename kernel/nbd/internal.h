@@ -60,6 +60,16 @@
 #define NBD_MAX_TRIM		SZ_1G
 #define NBD_MAX_ZEROES		SZ_32M
 
+/*
+ * Socket buffers, bytes of truesize, locked so that they are a bound and not a
+ * start.  Bandwidth times round-trip time at 1 Gb/s and 2 ms is 250 KB, about
+ * what fits once TCP has set half of the receive buffer aside.
+ */
+#define SOCKET_SNDBUF		SZ_512K
+#define SOCKET_RCVBUF		SZ_512K
+/* One segment beyond the send buffer, in pages of the accounting */
+#define SOCKET_SLACK		SZ_128K
+
 #define NBD_COOKIE_BITS		7	/* buckets of the table of requests in flight */
 
 /* A request and a simple reply as they travel */

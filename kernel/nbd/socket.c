@@ -13,16 +13,6 @@
 #include "internal.h"
 
 /*
- * Socket buffers, bytes of truesize, locked so that they are a bound and not a
- * start.  Bandwidth times round-trip time at 1 Gb/s and 2 ms is 250 KB, about
- * what fits once TCP has set half of the receive buffer aside.
- */
-#define SOCKET_SNDBUF		SZ_512K
-#define SOCKET_RCVBUF		SZ_512K
-/* One segment beyond the send buffer, in pages of the accounting */
-#define SOCKET_SLACK		SZ_128K
-
-/*
  * Probes of an idle connection, s.  TCP_USER_TIMEOUT decides when they have
  * been in vain for long enough.
  */
