@@ -28,8 +28,8 @@ NBD_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -pthread
 COMMON	:= $(wildcard common/*.c)
 CLIENT	:= $(wildcard client/*.c)
 SERVER	:= $(wildcard server/*.c)
-# The driver's handshake parser knows nothing of the kernel and is tested in userspace
-PURE	:= kernel/nbd/handshake.c
+# The driver's parts that know nothing of the kernel are tested in userspace
+PURE	:= kernel/nbd/handshake.c kernel/nbd/reserve.c
 obj	= $(patsubst %.c,$(1)/%.o,$(2))
 PARTS	= $(COMMON) $(filter-out %/main.c,$(CLIENT) $(SERVER)) $(PURE)
 UNIT	:= $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
