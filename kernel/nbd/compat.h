@@ -8,6 +8,7 @@
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/version.h>
+#include <net/inet_connection_sock.h>
 #include <net/sock.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
@@ -111,6 +112,17 @@ static inline int nbd_compat_set_limits(struct gendisk *disk, const struct nbd_l
 	return 0;
 }
 #endif
+
+/* TCP's timers have moved about since */
+static inline struct timer_list *nbd_compat_retransmit_timer(struct sock *sk)
+{
+	return &inet_csk(sk)->icsk_retransmit_timer;
+}
+
+static inline struct timer_list *nbd_compat_delack_timer(struct sock *sk)
+{
+	return &inet_csk(sk)->icsk_delack_timer;
+}
 
 int nbd_device_open(struct gendisk *disk);
 void nbd_device_release(struct gendisk *disk);

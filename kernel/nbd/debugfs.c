@@ -38,7 +38,7 @@ static void show_link(struct seq_file *m, struct nbd_link *link)
 		seq_printf(m, ", peer %pISpc", peer);
 	if (shot.error[0])
 		seq_printf(m, ", %s", shot.error);
-	seq_printf(m, "\n  in flight %u\n", shot.inflight);
+	seq_printf(m, "\n  in flight %u, held %u\n", shot.inflight, shot.held);
 	seq_printf(m, "  answered reads %llu (%llu bytes) writes %llu (%llu bytes) flushes %llu trims %llu zeroes %llu errors %llu\n",
 		   c->reads, c->read_bytes, c->writes, c->write_bytes, c->flushes, c->trims,
 		   c->zeroes, c->errors);

@@ -11,6 +11,7 @@
 #include <linux/log2.h>
 #include <linux/major.h>
 #include <linux/module.h>
+#include <linux/random.h>
 #include <linux/slab.h>
 #include <net/ipv6.h>
 #include <net/net_namespace.h>
@@ -589,6 +590,7 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 	memset(config, 0, sizeof(*config));
 	dev->abort = false;
 	dev->ready = 0;
+	get_random_bytes(dev->session, sizeof(dev->session));
 	if (export) {
 		dev->export = *export;
 		dev->export_known = true;

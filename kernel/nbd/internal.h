@@ -105,7 +105,8 @@ struct nbd_counters {
 
 /**
  * struct nbd_cmd - a request, the pdu behind struct request
- * @node: in nbd_queue.reads or .writes, or in nbd_link.sent (nbd_queue.lock)
+ * @node: in nbd_queue.reads or .writes, or in nbd_link.sent or .held
+ *	  (nbd_queue.lock)
  * @hash: in nbd_link.cookies while it is in .sent (nbd_queue.lock)
  * @cookie: names it on the wire: never used twice by a device, grows with age
  * @start: jiffies when it was last given to a link
@@ -140,7 +141,7 @@ struct nbd_cmd {
  * @lock: where each request is, the counters and the links' states; taken in
  *	  softirq, never held across a call that may sleep
  * @reads: READs that wait for a link, oldest first
- * @writes: everything else that waits
+ * @writes: everything else that waits, oldest first
  * @queued: length of both
  * @inflight: requests that links hold
  * @next_cookie: of the next request
@@ -193,13 +194,25 @@ struct nbd_rx {
  * @outcome: -EINPROGRESS until the first attempt at all addresses has ended,
  *	     then 0 or -errno (nbd_queue.lock)
  * @adopted: the sockets are handed over; the kernel cannot make new ones
- * @sock: the socket (thread only, but for NBDX status under nbd_device.lock)
+ * @socks: sockets of the kernel's own, one for each address, from
+ *	   configuration to the thread's end (thread)
+ * @sock: the one in use, or one handed over (thread)
  * @handover: next socket, handed over and not adopted yet (xchg)
  * @saved: the socket's own callbacks and settings
- * @sent: requests held by this link, oldest first (nbd_queue.lock)
+ * @sent: requests sent on this connection, oldest first (nbd_queue.lock)
+ * @held: requests that write and were sent on the connection before, while
+ *	  that might still bring them to the disk (nbd_queue.lock)
+ * @nr_held: their number (nbd_queue.lock)
+ * @fence: NBDX_FENCE_* (written by the thread under nbd_queue.lock)
+ * @fence_at: jiffies when @held go without the server's word for it (thread)
+ * @lost_address: address of the connection that @held were sent on, or
+ *		  NBDX_MAX_ADDRESSES if there were several (thread)
+ * @session: what names the link's connections to a server that knows sessions
  * @cookies: the same, by cookie (nbd_queue.lock)
  * @rx: receiving half
  * @progress: jiffies of the last byte received
+ * @acked: TCP's first sequence number not acknowledged, when last it moved (thread)
+ * @acked_at: jiffies when that was, or when all was acknowledged (thread)
  * @tx: request being sent (thread)
  * @tx_next: request to be sent after it, already taken (thread)
  * @tx_done: bytes of @tx that TCP has taken (thread)
@@ -225,6 +238,7 @@ struct nbd_link {
 	int outcome;
 
 	bool adopted;
+	struct socket *socks[NBDX_MAX_ADDRESSES];
 	struct socket *sock;
 	struct socket *handover;
 	struct {
@@ -237,9 +251,17 @@ struct nbd_link {
 	} saved;
 
 	struct list_head sent;
+	struct list_head held;
+	unsigned int nr_held;
+	unsigned int fence;
+	unsigned long fence_at;
+	unsigned int lost_address;
+	u8 session[NBD_WIRE_X_SESSION_LEN];
 	DECLARE_HASHTABLE(cookies, NBD_COOKIE_BITS);
 	struct nbd_rx rx;
 	unsigned long progress;
+	u32 acked;
+	unsigned long acked_at;
 
 	struct nbd_cmd *tx;
 	struct nbd_cmd *tx_next;
@@ -256,9 +278,9 @@ struct nbd_link {
 };
 
 /*
- * What the administrator asked for.  Constant while links exist, but for the
- * two timeouts and the client flags, which RECONFIGURE may write and others
- * read at any time.
+ * What the administrator asked for.  Constant while links exist, but for
+ * timeouts other than for connecting, fence_delay and the client flags, which
+ * RECONFIGURE may write and others read at any time.
  */
 struct nbd_config {
 	struct net *net;			/* reference held */
@@ -268,6 +290,8 @@ struct nbd_config {
 	char *backend;				/* identifier, owned, may be NULL */
 	unsigned int nr_links;
 	unsigned int connect_timeout;		/* ms */
+	unsigned int link_timeout;		/* ms */
+	unsigned int fence_delay;		/* ms */
 	unsigned long timeout;			/* s */
 	unsigned long dead_conn_timeout;	/* s, 0: for ever */
 	u32 flags;				/* NBDX_FLAG_* */
@@ -294,6 +318,7 @@ struct nbd_config {
  * @nr_links: how many of @links queue_rq may wake (0 unless LIVE)
  * @export: as negotiated; every later handshake must agree
  * @export_known: the first handshake has set it (queue.lock)
+ * @session: names the connections of this configuration to servers
  * @block_size: logical, bytes
  * @read_only: by the export or by the administrator
  * @queue: requests
@@ -321,6 +346,7 @@ struct nbd_device {
 	unsigned int nr_links;
 	struct nbd_export export;
 	bool export_known;
+	u8 session[NBD_WIRE_X_SESSION_ID_LEN];
 	unsigned int block_size;
 	bool read_only;
 
@@ -379,6 +405,7 @@ void nbd_queue_sent(struct nbd_link *link, struct nbd_cmd *cmd);
 struct nbd_cmd *nbd_queue_find(struct nbd_link *link, u64 cookie);
 void nbd_queue_answered(struct nbd_link *link, struct nbd_cmd *cmd, blk_status_t status);
 void nbd_queue_give_back(struct nbd_link *link);
+void nbd_queue_release(struct nbd_link *link);
 void nbd_queue_fail(struct nbd_device *dev);
 void nbd_queue_expire(struct nbd_device *dev);
 
@@ -387,19 +414,27 @@ struct nbd_link *nbd_link_create(struct nbd_device *dev, unsigned int index,
 				 struct socket *handover);
 void nbd_link_stop(struct nbd_link *link);
 void nbd_link_free(struct nbd_link *link);
+unsigned long nbd_link_tick(struct nbd_link *link);
 void nbd_link_wake(struct nbd_link *link, unsigned int event);
 void nbd_link_fault(struct nbd_link *link, int error);
 void nbd_link_say(struct nbd_link *link, const char *fmt, ...) __printf(2, 3);
 const struct sockaddr_storage *nbd_link_peer(const struct nbd_link *link);
 
 /* socket.c */
-int nbd_socket_open(struct nbd_link *link, const struct sockaddr_storage *address);
+int nbd_socket_make(struct nbd_link *link);
+void nbd_socket_free(struct nbd_link *link);
+int nbd_socket_open(struct nbd_link *link, unsigned int index);
 int nbd_socket_adopt(struct nbd_link *link, struct socket *sock);
 int nbd_socket_check(struct socket *sock);
 int nbd_socket_wait(struct nbd_link *link, unsigned long deadline);
 void nbd_socket_go_live(struct nbd_link *link);
 void nbd_socket_close(struct nbd_link *link, bool graceful);
 int nbd_socket_charge(struct nbd_link *link);
+unsigned long nbd_socket_tend(struct nbd_link *link);
+
+/* entitle.c */
+void nbd_entitle(struct sock *sk);
+void nbd_disentitle(struct sock *sk);
 
 /* send.c */
 int nbd_send(struct nbd_link *link);
@@ -423,7 +458,9 @@ void nbd_netlink_notify(struct nbd_device *dev, struct sk_buff *notice);
  * struct nbd_link_snapshot - a link at one moment
  * @state: NBDX_LS_*
  * @since: jiffies of its last change
- * @inflight: requests it holds
+ * @inflight: requests it has sent
+ * @held: requests that wait for the end of the connection before
+ * @fence: NBDX_FENCE_*
  * @counters: its counters
  * @error: why the last connection or attempt ended, may be empty
  */
@@ -431,6 +468,8 @@ struct nbd_link_snapshot {
 	unsigned int state;
 	unsigned long since;
 	unsigned int inflight;
+	unsigned int held;
+	unsigned int fence;
 	struct nbd_counters counters;
 	char error[NBD_HANDSHAKE_TEXT_MAX];
 };

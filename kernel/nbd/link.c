@@ -22,6 +22,15 @@
 #define RETRY		10
 /* How often a link looks for silence, and whether a device is down for good */
 #define WATCH		HZ
+/* The same while nothing is acknowledged */
+#define WATCH_STALLED	(HZ / 10)
+/* Nothing acknowledged for so long is a stall */
+#define STALL		HZ
+/*
+ * How long a server that has answered before has to answer again: with the
+ * pause between attempts, one that is back is asked at least every 5 s, ms
+ */
+#define ANSWER		3000
 
 /**
  * nbd_link_wake() - tell a link's thread of something
@@ -167,6 +176,46 @@ static void report(struct nbd_link *link, int outcome)
 		wake_up_all(&link->dev->setup);
 }
 
+static void release_held(struct nbd_link *link)
+{
+	nbd_queue_release(link);
+	nbd_queue_kick(link->dev);
+}
+
+/*
+ * May what the connection before has left unanswered be sent again without the
+ * server's word that it is done with it?  If the server knows sessions its word
+ * is to be had; but another server's word does not count.
+ */
+static bool fence_passed(struct nbd_link *link)
+{
+	if (link->fence == NBDX_FENCE_SESSION && link->state != NBDX_LS_READY)
+		return false;
+	return time_after_eq(jiffies, link->fence_at);
+}
+
+/**
+ * nbd_link_tick() - what is to be done now and then, whatever a link waits for
+ * @link: the link
+ *
+ * Context: the link's thread.
+ * Return: when to call again at the latest, jiffies from now.
+ */
+unsigned long nbd_link_tick(struct nbd_link *link)
+{
+	unsigned long now = jiffies;
+
+	nbd_queue_expire(link->dev);
+	if (!READ_ONCE(link->nr_held))
+		return WATCH;
+	if (fence_passed(link)) {
+		release_held(link);
+		return WATCH;
+	}
+	return time_before(now, link->fence_at) ? min(link->fence_at - now,
+						      (unsigned long)WATCH) : WATCH;
+}
+
 static int await_connection(struct nbd_link *link, unsigned long deadline)
 {
 	struct sock *sk = link->sock->sk;
@@ -218,7 +267,7 @@ static int handshake(struct nbd_link *link, unsigned long deadline)
 	int n;
 
 	nbd_handshake_start(hs, config->export, strlen(config->export),
-			    config->flags & NBDX_FLAG_NO_GO, NULL);
+			    config->flags & NBDX_FLAG_NO_GO, link->session);
 	for (;;) {
 		if (hs->out_len) {
 			n = send_all(link, hs->out, hs->out_len, deadline);
@@ -273,8 +322,11 @@ static int accept_export(struct nbd_link *link)
 		err = nbd_device_check_export(dev, new, why, sizeof(why));
 	}
 	spin_unlock_bh(&dev->queue.lock);
-	if (err)
+	if (err) {
 		nbd_link_say(link, "%s", why);
+		pr_warn_ratelimited("%s: %pISpc: %s: not used\n", dev->disk->disk_name,
+				    nbd_link_peer(link), why);
+	}
 	return err;
 }
 
@@ -283,13 +335,16 @@ static int attempt(struct nbd_link *link)
 {
 	struct nbd_config *config = &link->dev->config;
 	unsigned long deadline = jiffies + msecs_to_jiffies(config->connect_timeout);
+	unsigned int answer = config->connect_timeout;
 	int err;
 
+	if (link->counters.connects)
+		answer = min(answer, (unsigned int)ANSWER);
 	clear_error(link);
 	set_state(link, NBDX_LS_CONNECTING);
-	err = nbd_socket_open(link, &config->addresses[link->address]);
+	err = nbd_socket_open(link, link->address);
 	if (!err)
-		err = await_connection(link, deadline);
+		err = await_connection(link, jiffies + msecs_to_jiffies(answer));
 	if (!err)
 		err = nbd_socket_charge(link);
 	if (!err) {
@@ -383,8 +438,15 @@ static bool silent(struct nbd_link *link)
  * Sleep until there is something to do.  A socket that takes nothing although
  * it says that it would is short of memory, and would wake us for ever.
  */
-static void rest(struct nbd_link *link, bool full)
+static void rest(struct nbd_link *link, bool full, bool stalled)
 {
+	unsigned long longest = nbd_link_tick(link);
+
+	if (full)
+		longest = msecs_to_jiffies(RETRY);
+	else if (stalled)
+		longest = min(longest, (unsigned long)WATCH_STALLED);
+
 	if (link->stalls > 1)
 		wait_event_idle_timeout(link->wait,
 					test_bit(NBD_EVENT_BROKEN, &link->events) ||
@@ -392,14 +454,32 @@ static void rest(struct nbd_link *link, bool full)
 	else
 		wait_event_idle_timeout(link->wait,
 					READ_ONCE(link->events) || kthread_should_stop(),
-					full ? msecs_to_jiffies(RETRY) : WATCH);
+					longest);
+}
+
+/* Return: whether nothing is acknowledged, or -errno to give the connection up */
+static int watch(struct nbd_link *link)
+{
+	unsigned int timeout = READ_ONCE(link->dev->config.link_timeout);
+	unsigned long stalled = nbd_socket_tend(link);
+
+	if (silent(link))
+		return -ETIMEDOUT;
+	if (stalled >= msecs_to_jiffies(timeout)) {
+		spin_lock_bh(&link->dev->queue.lock);
+		link->counters.timeouts++;
+		spin_unlock_bh(&link->dev->queue.lock);
+		nbd_link_say(link, "nothing acknowledged for %u ms", timeout);
+		return -ETIMEDOUT;
+	}
+	return stalled >= STALL;
 }
 
 /* Send and receive until the connection breaks. Return: -errno, 0 to stop. */
 static int serve(struct nbd_link *link)
 {
 	unsigned long next_watch = jiffies + WATCH;
-	bool full;
+	bool full, stalled = false;
 	int err;
 
 	while (!kthread_should_stop()) {
@@ -425,13 +505,22 @@ static int serve(struct nbd_link *link)
 		WRITE_ONCE(link->full, full);
 
 		if (time_after_eq(jiffies, next_watch)) {
-			next_watch = jiffies + WATCH;
-			if (silent(link))
-				return -ETIMEDOUT;
+			err = watch(link);
+			if (err < 0)
+				return err;
+			stalled = err;
+			next_watch = jiffies + (stalled ? WATCH_STALLED : WATCH);
 		}
-		rest(link, full);
+		rest(link, full, stalled);
 	}
 	return 0;
+}
+
+static void set_fence(struct nbd_link *link, unsigned int fence)
+{
+	spin_lock_bh(&link->dev->queue.lock);
+	link->fence = fence;
+	spin_unlock_bh(&link->dev->queue.lock);
 }
 
 static void go_ready(struct nbd_link *link)
@@ -440,13 +529,19 @@ static void go_ready(struct nbd_link *link)
 	const struct sockaddr_storage *peer = nbd_link_peer(link);
 	u64 losses = link->counters.losses;
 
+	/* Another server cannot speak for the one that has them */
+	if (!link->adopted && link->handshake.fenced && link->address == link->lost_address)
+		nbd_queue_release(link);
 	link->fault = 0;
 	link->tx = NULL;
 	link->tx_next = NULL;
 	link->stalls = 0;
 	WRITE_ONCE(link->full, false);
 	nbd_socket_go_live(link);
+	set_fence(link, !link->adopted && link->handshake.fenced ? NBDX_FENCE_SESSION :
+								   NBDX_FENCE_DELAY);
 	set_state(link, NBDX_LS_READY);
+	nbd_queue_kick(dev);
 	if (losses && peer)
 		pr_info_ratelimited("%s: link %u to %pISpc is back\n", dev->disk->disk_name,
 				    link->index, peer);
@@ -467,11 +562,17 @@ static void lose(struct nbd_link *link, int error)
 	explain(link, error);
 	nbd_socket_close(link, false);
 	set_state(link, link->adopted ? NBDX_LS_DOWN : NBDX_LS_LOST);
+	/* One server cannot speak for what is held on another's account */
+	if (link->nr_held && link->lost_address != link->address)
+		link->lost_address = NBDX_MAX_ADDRESSES;
+	else
+		link->lost_address = link->address;
+	link->fence_at = jiffies + msecs_to_jiffies(READ_ONCE(dev->config.fence_delay));
 	nbd_queue_give_back(link);
 
 	spin_lock_bh(&dev->queue.lock);
 	link->counters.losses++;
-	waiting = dev->queue.queued + dev->queue.inflight;
+	waiting = dev->queue.queued + dev->queue.inflight + link->nr_held;
 	strscpy(why, link->error, sizeof(why));
 	spin_unlock_bh(&dev->queue.lock);
 	if (peer)
@@ -481,7 +582,7 @@ static void lose(struct nbd_link *link, int error)
 		pr_warn_ratelimited("%s: link %u lost: %s; %u requests wait\n",
 				    dev->disk->disk_name, link->index, why, waiting);
 
-	/* Other links may take over what this one held */
+	/* Other links may take over what is not held */
 	nbd_queue_kick(dev);
 	wake_up_all(&dev->setup);
 	nbd_netlink_notify(dev, link->notice);
@@ -489,16 +590,17 @@ static void lose(struct nbd_link *link, int error)
 						  __GFP_NOWARN);
 }
 
-/* Before the next attempt */
-static void pause_link(struct nbd_link *link)
+/* Before the next attempt; one that began at @since and took long has paused */
+static void pause_link(struct nbd_link *link, unsigned long since)
 {
 	unsigned int ms = link->backoff / 2 + get_random_u32() % (link->backoff / 2 + 1);
-	unsigned long until = jiffies + msecs_to_jiffies(ms);
+	unsigned long until = since + msecs_to_jiffies(ms);
 
 	link->backoff = min(link->backoff * 2, (unsigned int)BACKOFF_LAST);
 	if (link->adopted)
-		until = jiffies + WATCH;
+		until = since + WATCH;
 	while (!kthread_should_stop() && !READ_ONCE(link->handover)) {
+		unsigned long nap = nbd_link_tick(link);
 		long left = until - jiffies;
 
 		if (left <= 0)
@@ -506,23 +608,34 @@ static void pause_link(struct nbd_link *link)
 		wait_event_idle_timeout(link->wait,
 					kthread_should_stop() ||
 					test_and_clear_bit(NBD_EVENT_HANDOVER, &link->events),
-					left);
+					min_t(unsigned long, left, nap));
 	}
-	nbd_queue_expire(link->dev);
 }
 
 static int link_thread(void *data)
 {
 	struct nbd_link *link = data;
-	unsigned int noreclaim = memalloc_noreclaim_save();
+	unsigned int noreclaim;
+	unsigned long since;
 	int err;
 
+	/* Where everybody wants the CPU somebody must free the memory for it */
+	set_user_nice(current, MIN_NICE);
+	err = nbd_socket_make(link);
+	if (err) {
+		explain(link, err);
+		report(link, err);
+		goto out;
+	}
+	noreclaim = memalloc_noreclaim_save();
+
 	while (!kthread_should_stop()) {
+		since = jiffies;
 		err = link->adopted ? adopt(link) : connect_link(link);
 		if (err) {
 			report(link, err);
 			set_state(link, link->adopted ? NBDX_LS_DOWN : NBDX_LS_LOST);
-			pause_link(link);
+			pause_link(link, since);
 			continue;
 		}
 		go_ready(link);
@@ -531,7 +644,7 @@ static int link_thread(void *data)
 		if (!err)
 			break;
 		lose(link, err);
-		pause_link(link);
+		pause_link(link, jiffies);
 	}
 
 	if (link->state == NBDX_LS_READY)
@@ -539,8 +652,11 @@ static int link_thread(void *data)
 	nbd_socket_close(link, true);
 	set_state(link, NBDX_LS_STOPPED);
 	nbd_queue_give_back(link);
+	nbd_queue_release(link);
 	memalloc_noreclaim_restore(noreclaim);
 
+out:
+	nbd_socket_free(link);
 	/* kthread_stop() may not have been called yet */
 	while (!kthread_should_stop())
 		wait_event_idle(link->wait, kthread_should_stop());
@@ -559,6 +675,7 @@ static int link_thread(void *data)
 struct nbd_link *nbd_link_create(struct nbd_device *dev, unsigned int index,
 				 struct socket *handover)
 {
+	__be32 number = cpu_to_be32(index);
 	struct nbd_link *link;
 	int err;
 
@@ -574,10 +691,15 @@ struct nbd_link *nbd_link_create(struct nbd_device *dev, unsigned int index,
 	link->since = jiffies;
 	init_waitqueue_head(&link->wait);
 	INIT_LIST_HEAD(&link->sent);
+	INIT_LIST_HEAD(&link->held);
+	memcpy(link->session, dev->session, sizeof(dev->session));
+	memcpy(link->session + sizeof(dev->session), &number, sizeof(number));
 	hash_init(link->cookies);
 	/* All begin where the first one got through: they must reach one server */
 	if (index && !handover)
 		link->address = READ_ONCE(dev->links[0]->address);
+	if (index && dev->config.flags & NBDX_FLAG_SPREAD && !handover)
+		link->address = (link->address + index) % dev->config.nr_addresses;
 	link->notice = nbd_netlink_prepare_notice(dev, GFP_KERNEL);
 	if (!link->notice) {
 		err = -ENOMEM;

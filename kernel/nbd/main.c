@@ -4,9 +4,11 @@
  *
  * The list of devices, module parameters, and what is made once.
  */
+#include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/idr.h>
 #include <linux/major.h>
+#include <linux/mempool.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
 #include <net/sock.h>
@@ -156,12 +158,42 @@ static DEFINE_MUTEX(memalloc_lock);	/* both below; outside devices_lock */
 static unsigned int memalloc_users;
 static bool memalloc_on;
 
+/*
+ * The block layer keeps two bios for times without memory, for all file
+ * systems and swap together, so that swap-out would go two pages at a time.
+ * While we have a device it keeps as many as a queue can carry.
+ */
+#define BIOS_KEPT	64
+
+static int bios_before;		/* 0: not raised; memalloc_lock */
+
+static void keep_bios(void)
+{
+	int before = fs_bio_set.bio_pool.min_nr;
+
+	if (bios_before || before >= BIOS_KEPT)
+		return;
+	if (mempool_resize(&fs_bio_set.bio_pool, BIOS_KEPT))
+		pr_warn("nbd: no memory for %d spare bios: swap may be slow when memory is short\n",
+			BIOS_KEPT);
+	else
+		bios_before = before;
+}
+
+static void drop_bios(void)
+{
+	if (bios_before)
+		mempool_resize(&fs_bio_set.bio_pool, bios_before);
+	bios_before = 0;
+}
+
 static void memalloc_expire(struct work_struct *work)
 {
 	mutex_lock(&memalloc_lock);
 	if (memalloc_on && !memalloc_users) {
 		static_branch_dec(&memalloc_socks_key);
 		memalloc_on = false;
+		drop_bios();
 	}
 	mutex_unlock(&memalloc_lock);
 }
@@ -180,6 +212,7 @@ void nbd_memalloc_get(void)
 	if (!memalloc_on)
 		static_branch_inc(&memalloc_socks_key);
 	memalloc_on = true;
+	keep_bios();
 	mutex_unlock(&memalloc_lock);
 }
 

@@ -23,6 +23,11 @@
 #define CONNECT_TIMEOUT_MAX	600000	/* ms */
 #define TIMEOUT_DEFAULT		30	/* s */
 #define TIMEOUT_MAX		86400	/* s */
+#define LINK_TIMEOUT_DEFAULT	10000	/* ms */
+#define LINK_TIMEOUT_MIN	1000	/* ms */
+#define LINK_TIMEOUT_MAX	600000	/* ms */
+#define FENCE_DELAY_DEFAULT	1000	/* ms */
+#define FENCE_DELAY_MAX		60000	/* ms */
 
 /* udev looks at a device that has just come: "in use" must outlast it, ms */
 #define BUSY_PATIENCE		1000
@@ -59,6 +64,8 @@ static const struct nla_policy policy[NBDX_ATTR_MAX + 1] = {
 	[NBDX_ATTR_CONNECT_TIMEOUT]	= { .type = NLA_U32 },
 	[NBDX_ATTR_FLAGS]		= NLA_POLICY_MASK(NLA_U32, NBDX_FLAG_ALL),
 	[NBDX_ATTR_FORCE]		= { .type = NLA_FLAG },
+	[NBDX_ATTR_LINK_TIMEOUT]	= { .type = NLA_U32 },
+	[NBDX_ATTR_FENCE_DELAY]		= { .type = NLA_U32 },
 };
 
 static const struct nla_policy sock_item_policy[NBD_SOCK_ITEM_MAX + 1] = {
@@ -162,6 +169,24 @@ static int get_timeouts(struct genl_info *info, u64 *timeout, u64 *dead)
 	return 0;
 }
 
+/* Both in: what they are if not given */
+static int get_recovery(struct genl_info *info, unsigned int *link_timeout,
+			unsigned int *fence_delay)
+{
+	*link_timeout = get_u32(info, NBDX_ATTR_LINK_TIMEOUT, *link_timeout);
+	*fence_delay = get_u32(info, NBDX_ATTR_FENCE_DELAY, *fence_delay);
+	if (*link_timeout < LINK_TIMEOUT_MIN || *link_timeout > LINK_TIMEOUT_MAX) {
+		say(info, "link timeout %u ms: must be %u to %u", *link_timeout, LINK_TIMEOUT_MIN,
+		    LINK_TIMEOUT_MAX);
+		return -ERANGE;
+	}
+	if (*fence_delay > FENCE_DELAY_MAX) {
+		say(info, "fence delay %u ms: must be at most %u", *fence_delay, FENCE_DELAY_MAX);
+		return -ERANGE;
+	}
+	return 0;
+}
+
 static int get_config(struct genl_info *info, struct nbd_config *config)
 {
 	u64 timeout = get_u64(info, NBD_ATTR_TIMEOUT, TIMEOUT_DEFAULT);
@@ -185,7 +210,11 @@ static int get_config(struct genl_info *info, struct nbd_config *config)
 		    PAGE_SIZE);
 		return -EINVAL;
 	}
+	config->link_timeout = LINK_TIMEOUT_DEFAULT;
+	config->fence_delay = FENCE_DELAY_DEFAULT;
 	err = get_timeouts(info, &timeout, &dead);
+	if (!err)
+		err = get_recovery(info, &config->link_timeout, &config->fence_delay);
 	if (!err)
 		err = get_string(info, NBDX_ATTR_EXPORT, &config->export);
 	if (!err)
@@ -567,6 +596,7 @@ static int hand_over(struct genl_info *info, struct nbd_device *dev)
 
 static int nbd_reconfigure(struct sk_buff *skb, struct genl_info *info)
 {
+	unsigned int link_timeout, fence_delay;
 	u64 timeout, dead;
 	struct nbd_device *dev;
 	int err = 0;
@@ -580,6 +610,8 @@ static int nbd_reconfigure(struct sk_buff *skb, struct genl_info *info)
 	mutex_lock(&dev->lock);
 	timeout = get_u64(info, NBD_ATTR_TIMEOUT, dev->config.timeout);
 	dead = get_u64(info, NBD_ATTR_DEAD_CONN_TIMEOUT, dev->config.dead_conn_timeout);
+	link_timeout = dev->config.link_timeout;
+	fence_delay = dev->config.fence_delay;
 	if (dev->state != NBDX_STATE_LIVE) {
 		say(info, "%s is not connected", dev->disk->disk_name);
 		err = -ENOTCONN;
@@ -589,11 +621,14 @@ static int nbd_reconfigure(struct sk_buff *skb, struct genl_info *info)
 		    dev->disk->disk_name);
 		err = -EINVAL;
 	} else {
-		err = get_timeouts(info, &timeout, &dead);
+		err = get_timeouts(info, &timeout, &dead) ?:
+		      get_recovery(info, &link_timeout, &fence_delay);
 	}
 	if (!err) {
 		WRITE_ONCE(dev->config.timeout, timeout);
 		WRITE_ONCE(dev->config.dead_conn_timeout, dead);
+		WRITE_ONCE(dev->config.link_timeout, link_timeout);
+		WRITE_ONCE(dev->config.fence_delay, fence_delay);
 		if (info->attrs[NBD_ATTR_CLIENT_FLAGS])
 			WRITE_ONCE(dev->config.client_flags,
 				   get_u64(info, NBD_ATTR_CLIENT_FLAGS, 0) &

@@ -345,9 +345,27 @@ void nbd_queue_answered(struct nbd_link *link, struct nbd_cmd *cmd, blk_status_t
 		finish(cmd);
 }
 
+/* Under the lock: to its place by age, which is near the head */
+static void wait_again(struct nbd_queue *queue, struct nbd_cmd *cmd)
+{
+	struct list_head *list = waiting_list(queue, cmd);
+	struct nbd_cmd *pos;
+
+	list_for_each_entry(pos, list, node)
+		if (pos->cookie > cmd->cookie)
+			break;
+	/* Before @pos, or at the tail: @pos then stands for the head of the list */
+	list_move_tail(&cmd->node, &pos->node);
+	queue->queued++;
+}
+
 /**
  * nbd_queue_give_back() - the link has broken: its requests wait again
  * @link: the link, its socket closed
+ *
+ * READs may go by another link at once.  What writes is held, since the server
+ * may yet carry it out, after whatever else is written there meanwhile: see
+ * nbd_queue_release().
  *
  * An answer that came before the whole request was sent does not count.
  */
@@ -357,14 +375,35 @@ void nbd_queue_give_back(struct nbd_link *link)
 	struct nbd_cmd *cmd, *next;
 
 	spin_lock_bh(&queue->lock);
-	/* Youngest first to the head: the oldest ends up there */
-	list_for_each_entry_safe_reverse(cmd, next, &link->sent, node) {
+	list_for_each_entry_safe(cmd, next, &link->sent, node) {
 		hash_del(&cmd->hash);
 		cmd->flags = 0;
-		list_move(&cmd->node, waiting_list(queue, cmd));
 		queue->inflight--;
-		queue->queued++;
+		if (cmd->type == NBD_WIRE_CMD_READ) {
+			wait_again(queue, cmd);
+		} else {
+			list_move_tail(&cmd->node, &link->held);
+			link->nr_held++;
+		}
 	}
+	spin_unlock_bh(&queue->lock);
+}
+
+/**
+ * nbd_queue_release() - the connection before can write no longer
+ * @link: the link whose it was
+ *
+ * What it held may be sent again, by any link.
+ */
+void nbd_queue_release(struct nbd_link *link)
+{
+	struct nbd_queue *queue = &link->dev->queue;
+	struct nbd_cmd *cmd, *next;
+
+	spin_lock_bh(&queue->lock);
+	list_for_each_entry_safe(cmd, next, &link->held, node)
+		wait_again(queue, cmd);
+	link->nr_held = 0;
 	spin_unlock_bh(&queue->lock);
 }
 
@@ -413,6 +452,7 @@ void nbd_queue_expire(struct nbd_device *dev)
 	unsigned long timeout = READ_ONCE(dev->config.dead_conn_timeout) * HZ;
 	bool first = false;
 	LIST_HEAD(failed);
+	unsigned int i;
 
 	if (!timeout)
 		return;
@@ -422,6 +462,11 @@ void nbd_queue_expire(struct nbd_device *dev)
 		first = !dev->queue.dead;
 		dev->queue.dead = true;
 		take_waiting(&dev->queue, &failed);
+		/* LIVE: every link is there, and stays for as long as a thread runs */
+		for (i = 0; i < dev->config.nr_links; i++) {
+			list_splice_tail_init(&dev->links[i]->held, &failed);
+			dev->links[i]->nr_held = 0;
+		}
 	}
 	spin_unlock_bh(&dev->queue.lock);
 	if (first)

@@ -21,6 +21,8 @@
 
 /* How long a server has to take our goodbye */
 #define GOODBYE			(HZ / 5)
+/* Nothing acknowledged for so long: TCP may need help */
+#define STALLED			HZ
 
 #ifdef CONFIG_DEBUG_LOCK_ALLOC
 /*
@@ -162,19 +164,18 @@ static void detach(struct nbd_link *link)
  * the key for as long as it is configured, since switching it takes the CPU
  * hotplug lock, under which others may wait for memory, that is for us.
  */
-static void set_memalloc(struct nbd_link *link, struct sock *sk, gfp_t allocation)
+static void borrow(struct nbd_link *link, struct sock *sk)
 {
 	lock_sock(sk);
 	link->saved.allocation = sk->sk_allocation;
 	link->saved.use_task_frag = sk->sk_use_task_frag;
 	sock_set_flag(sk, SOCK_MEMALLOC);
-	sk->sk_allocation = allocation | __GFP_MEMALLOC;
-	/* Never a task's: we must not depend on who runs us */
+	sk->sk_allocation = GFP_NOIO | __GFP_MEMALLOC;
 	sk->sk_use_task_frag = false;
 	release_sock(sk);
 }
 
-static void clear_memalloc(struct nbd_link *link, struct sock *sk)
+static void give_back(struct nbd_link *link, struct sock *sk)
 {
 	lock_sock(sk);
 	sock_reset_flag(sk, SOCK_MEMALLOC);
@@ -185,13 +186,15 @@ static void clear_memalloc(struct nbd_link *link, struct sock *sk)
 
 static void set_options(struct nbd_link *link, struct sock *sk)
 {
+	lock_sock(sk);
+	sock_set_flag(sk, SOCK_MEMALLOC);
 	/*
 	 * Not GFP_ATOMIC: its larger pieces set page blocks aside (HIGHATOMIC) that
 	 * nobody entitled to the reserve may take from.
 	 */
-	set_memalloc(link, sk, GFP_NOWAIT | __GFP_NOWARN);
-
-	lock_sock(sk);
+	sk->sk_allocation = GFP_NOWAIT | __GFP_NOWARN | __GFP_MEMALLOC;
+	/* Never a task's: we must not depend on who runs us */
+	sk->sk_use_task_frag = false;
 	sk->sk_userlocks |= SOCK_SNDBUF_LOCK | SOCK_RCVBUF_LOCK;
 	WRITE_ONCE(sk->sk_sndbuf, SOCKET_SNDBUF);
 	WRITE_ONCE(sk->sk_rcvbuf, SOCKET_RCVBUF);
@@ -201,35 +204,100 @@ static void set_options(struct nbd_link *link, struct sock *sk)
 	sock_set_keepalive(sk);
 	tcp_sock_set_keepidle(sk, KEEPALIVE_IDLE);
 	tcp_sock_set_keepintvl(sk, KEEPALIVE_INTERVAL);
-	/* Keeps the retransmission timer from backing off beyond it, too */
-	tcp_sock_set_user_timeout(sk, link->dev->config.timeout * MSEC_PER_SEC);
+	nbd_entitle(sk);
+}
+
+/*
+ * A port of its own, kept for good: a connection that needs one must find
+ * memory for it.  Without one, for lack of memory or of ports, it looks again
+ * when it connects.
+ */
+static void reserve_port(struct socket *sock)
+{
+	struct sock *sk = sock->sk;
+	struct sockaddr_storage any = { .ss_family = sk->sk_family };
+
+	if (kernel_bind(sock, (struct sockaddr *)&any,
+			sk->sk_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
+						    sizeof(struct sockaddr_in)))
+		return;
+	lock_sock(sk);
+	sk->sk_userlocks |= SOCK_BINDPORT_LOCK;
+	release_sock(sk);
 }
 
 /**
- * nbd_socket_open() - make a socket and begin to connect it
- * @link: the link, without a socket
- * @address: IPv4 or IPv6
+ * nbd_socket_make() - make the sockets that a link will ever use
+ * @link: the link
  *
- * Context: the link's thread: a kernel thread's socket is in no memory cgroup.
- * Return: 0, then wait for TCP_ESTABLISHED; else -errno and no socket.
+ * One for each address, used again for every connection to it, so that nothing
+ * has to be made when memory is short.  An address whose family this kernel
+ * does not know gets none.
+ *
+ * Context: the link's thread, since a kernel thread's socket is in no memory
+ * cgroup, before it enters its memalloc_noreclaim scope.
+ * Return: 0 or -errno; nbd_socket_free() in either case.
  */
-int nbd_socket_open(struct nbd_link *link, const struct sockaddr_storage *address)
+int nbd_socket_make(struct nbd_link *link)
 {
-	struct sockaddr_storage to = *address;
-	struct socket *sock;
+	const struct nbd_config *config = &link->dev->config;
+	unsigned int i;
+
+	for (i = 0; i < config->nr_addresses; i++) {
+		int err = sock_create_kern(config->net, config->addresses[i].ss_family,
+					   SOCK_STREAM, IPPROTO_TCP, &link->socks[i]);
+
+		if (err == -EAFNOSUPPORT)
+			continue;
+		if (err)
+			return err;
+		set_lock_class(link->socks[i]->sk);
+		set_options(link, link->socks[i]->sk);
+		reserve_port(link->socks[i]);
+	}
+	return 0;
+}
+
+/**
+ * nbd_socket_free() - release the sockets
+ * @link: the link, its connection closed
+ */
+void nbd_socket_free(struct nbd_link *link)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(link->socks); i++) {
+		struct socket *sock = link->socks[i];
+
+		if (!sock)
+			continue;
+		link->socks[i] = NULL;
+		nbd_disentitle(sock->sk);
+		sock_release(sock);
+	}
+}
+
+/**
+ * nbd_socket_open() - begin to connect
+ * @link: the link, without a connection
+ * @index: of the address
+ *
+ * Context: the link's thread.
+ * Return: 0, then wait for TCP_ESTABLISHED; else -errno and no connection.
+ */
+int nbd_socket_open(struct nbd_link *link, unsigned int index)
+{
+	struct sockaddr_storage to = link->dev->config.addresses[index];
+	struct socket *sock = link->socks[index];
 	int err;
 
-	err = sock_create_kern(link->dev->config.net, to.ss_family, SOCK_STREAM, IPPROTO_TCP,
-			       &sock);
+	if (!sock)
+		return -EAFNOSUPPORT;
+	err = attach(link, sock);
 	if (err)
 		return err;
-	set_lock_class(sock->sk);
-	set_options(link, sock->sk);
-	err = attach(link, sock);
-	if (err) {
-		sock_release(sock);
-		return err;
-	}
+	tcp_sock_set_user_timeout(sock->sk,
+				  READ_ONCE(link->dev->config.timeout) * MSEC_PER_SEC);
 	err = kernel_connect(sock, (struct sockaddr *)&to,
 			     to.ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
 							sizeof(struct sockaddr_in),
@@ -283,7 +351,7 @@ int nbd_socket_adopt(struct nbd_link *link, struct socket *sock)
 
 	if (err)
 		return err;
-	set_memalloc(link, sock->sk, GFP_NOIO);
+	borrow(link, sock->sk);
 	return 0;
 }
 
@@ -293,7 +361,7 @@ int nbd_socket_adopt(struct nbd_link *link, struct socket *sock)
  *
  * What other sockets hold can then never keep this one from sending or
  * receiving, since net.ipv4.tcp_mem is only looked at when a socket wants more
- * than it has.  It is accounting, not memory, given back with the socket.
+ * than it has.  It is accounting, not memory, given back with the connection.
  * Asking for no less than the send buffer cannot fail, by the rule that a
  * socket with nothing queued must be able to send.
  *
@@ -331,10 +399,10 @@ int nbd_socket_wait(struct nbd_link *link, unsigned long deadline)
 		return -EINTR;
 	if (left <= 0)
 		return -ETIMEDOUT;
-	nbd_queue_expire(link->dev);
+	left = min_t(long, left, nbd_link_tick(link));
 	wait_event_idle_timeout(link->wait,
 				test_and_clear_bit(NBD_EVENT_SOCKET, &link->events) ||
-				kthread_should_stop(), min_t(long, left, HZ));
+				kthread_should_stop(), left);
 	return kthread_should_stop() ? -EINTR : 0;
 }
 
@@ -347,6 +415,7 @@ void nbd_socket_go_live(struct nbd_link *link)
 	struct sock *sk = link->sock->sk;
 
 	link->progress = jiffies;
+	link->acked_at = jiffies;
 	lock_sock(sk);
 	nbd_recv_start(link);
 	link->rx.live = true;
@@ -373,14 +442,32 @@ static void say_goodbye(struct socket *sock)
 		schedule_timeout_idle(1);
 }
 
+/*
+ * Reset the connection, so that nothing sent on it can arrive later, and leave
+ * the socket ready for the next one, with its port.
+ */
+static void reset(struct socket *sock)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+	struct sock *sk = sock->sk;
+
+	kernel_connect(sock, &unspec, sizeof(unspec), 0);
+	lock_sock(sk);
+	sk->sk_err = 0;
+	sk->sk_err_soft = 0;
+	/* The charge goes back to where it came from */
+	WRITE_ONCE(sk->sk_reserved_mem, 0);
+	sk_mem_reclaim(sk);
+	release_sock(sk);
+}
+
 /**
- * nbd_socket_close() - part with the socket
- * @link: the link; may be without a socket
+ * nbd_socket_close() - end the connection
+ * @link: the link; may be without one
  * @graceful: give the server 0.2 s to take what was sent and to close
  *
- * Then the connection is reset, so that nothing sent on it can arrive later.
- *
- * Afterwards nothing writes to the pages of the link's requests.
+ * Then the connection is reset.  Afterwards nothing writes to the pages of the
+ * link's requests.
  */
 void nbd_socket_close(struct nbd_link *link, bool graceful)
 {
@@ -392,14 +479,52 @@ void nbd_socket_close(struct nbd_link *link, bool graceful)
 	link->sock = NULL;
 
 	if (link->adopted) {
-		clear_memalloc(link, sock->sk);
+		give_back(link, sock->sk);
 		kernel_sock_shutdown(sock, SHUT_RDWR);
 		sockfd_put(sock);
 		return;
 	}
 	if (graceful)
 		say_goodbye(sock);
-	tcp_abort(sock->sk, ECONNABORTED);
-	clear_memalloc(link, sock->sk);
-	sock_release(sock);
+	reset(sock);
+}
+
+/**
+ * nbd_socket_tend() - look after a connection
+ * @link: the link, ready
+ *
+ * What TCP could not send, or route, for want of memory in softirq, it may well
+ * here, where the reserve is open to it.
+ *
+ * Context: the link's thread.
+ * Return: for how long the other side has acknowledged nothing of what was
+ * sent to it, jiffies.
+ */
+unsigned long nbd_socket_tend(struct nbd_link *link)
+{
+	struct sock *sk = link->sock->sk;
+	u32 timeout = READ_ONCE(link->dev->config.timeout) * MSEC_PER_SEC;
+	unsigned long stalled = 0;
+	bool push = false;
+
+	if (link->adopted)
+		return 0;
+	lock_sock(sk);
+	if (sk->sk_state == TCP_ESTABLISHED) {
+		struct tcp_sock *tp = tcp_sk(sk);
+
+		if (!tp->packets_out || tp->snd_una != link->acked) {
+			link->acked = tp->snd_una;
+			link->acked_at = jiffies;
+		}
+		stalled = jiffies - link->acked_at;
+		push = stalled >= STALLED;
+		inet_csk(sk)->icsk_af_ops->rebuild_header(sk);
+	}
+	release_sock(sk);
+	if (push)
+		tcp_sock_set_nodelay(sk);
+	if (inet_csk(sk)->icsk_user_timeout != timeout)
+		tcp_sock_set_user_timeout(sk, timeout);
+	return stalled;
 }

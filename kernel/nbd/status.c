@@ -84,6 +84,8 @@ void nbd_link_snapshot(struct nbd_link *link, struct nbd_link_snapshot *shot)
 	shot->counters = link->counters;
 	list_for_each(pos, &link->sent)
 		shot->inflight++;
+	shot->held = link->nr_held;
+	shot->fence = link->fence;
 	strscpy(shot->error, link->error, sizeof(shot->error));
 	spin_unlock_bh(&queue->lock);
 }
@@ -104,6 +106,8 @@ static int put_link(struct sk_buff *msg, struct nbd_link *link, struct nbd_count
 	    put_u64(msg, NBDX_LINK_STATE_MS, jiffies_to_msecs(jiffies - shot.since),
 		    NBDX_LINK_PAD) ||
 	    nla_put_u32(msg, NBDX_LINK_INFLIGHT, shot.inflight) ||
+	    nla_put_u32(msg, NBDX_LINK_HELD, shot.held) ||
+	    nla_put_u32(msg, NBDX_LINK_FENCE, shot.fence) ||
 	    (all && shot.error[0] && nla_put_string(msg, NBDX_LINK_ERROR, shot.error)) ||
 	    (all && peer && nla_put(msg, NBDX_LINK_PEER,
 			     peer->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
@@ -132,6 +136,8 @@ static int put_config(struct sk_buff *msg, struct nbd_device *dev, bool all)
 	       put_u64(msg, NBDX_DEVICE_TIMEOUT, config->timeout, NBDX_DEVICE_PAD) ||
 	       put_u64(msg, NBDX_DEVICE_DEAD_CONN_TIMEOUT, config->dead_conn_timeout,
 		       NBDX_DEVICE_PAD) ||
+	       nla_put_u32(msg, NBDX_DEVICE_LINK_TIMEOUT, config->link_timeout) ||
+	       nla_put_u32(msg, NBDX_DEVICE_FENCE_DELAY, config->fence_delay) ||
 	       nla_put_u8(msg, NBDX_DEVICE_SWAP_SAFE, !why) ||
 	       (why && nla_put_string(msg, NBDX_DEVICE_WHY, why)) ||
 	       (all && config->backend &&

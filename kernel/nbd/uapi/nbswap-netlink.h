@@ -166,13 +166,13 @@ enum {
 #define NBDX_LINK_MAX	(__NBDX_LINK_MAX - 1)
 
 /*
- * NBDX_LINK_FENCE: what kept writes of the connection before this one from
- * landing after their replay
+ * NBDX_LINK_FENCE: when the connection breaks, what keeps writes that the
+ * server still has from landing after they were sent again
  */
 enum {
-	NBDX_FENCE_NONE,		/* there was none before, or nothing to replay */
-	NBDX_FENCE_SESSION,		/* the server has drained it */
-	NBDX_FENCE_DELAY,		/* NBDX_ATTR_FENCE_DELAY after its reset */
+	NBDX_FENCE_NONE,		/* not known yet: never connected */
+	NBDX_FENCE_SESSION,		/* the server drains it before it takes another */
+	NBDX_FENCE_DELAY,		/* NBDX_ATTR_FENCE_DELAY from its reset on */
 };
 
 /* In NBDX_DEVICE_FINDING: what weakens the guarantee, or voids it */
