@@ -465,7 +465,7 @@ static int watch(struct nbd_link *link)
 
 	if (silent(link))
 		return -ETIMEDOUT;
-	if (stalled >= msecs_to_jiffies(timeout)) {
+	if (!link->adopted && stalled >= msecs_to_jiffies(timeout)) {
 		spin_lock_bh(&link->dev->queue.lock);
 		link->counters.timeouts++;
 		spin_unlock_bh(&link->dev->queue.lock);
