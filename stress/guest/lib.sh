@@ -106,3 +106,18 @@ swap_on() {
 	mkswap "/dev/$PREFIX$1" > /dev/null
 	swapon "/dev/$PREFIX$1"
 }
+
+# swap_off N: end that and disconnect the device
+swap_off() {
+	check 'swapoff' swapoff "/dev/$PREFIX$1"
+	check 'disconnect' nbd-client -d "/dev/$PREFIX$1"
+}
+
+# hog OPTION...: memhog; every page must come back
+hog() {
+	if memhog "$@"; then
+		ok 'every page comes back as it was written'
+	else
+		not_ok 'every page comes back as it was written'
+	fi
+}

@@ -96,6 +96,9 @@ initramfs() {
 	done
 	# shellcheck disable=SC2086 # a list of words
 	put_driver $_params
+	for _m in $GROUP_KMODS; do
+		put_ko "$TOP/build/kmod/$release/$_m.ko"
+	done
 	install -m 755 "$STRESS/guest/init" "$ROOT/init"
 	cp "$STRESS/guest/lib.sh" "$ROOT/lib/guest.sh"
 	for _s in "$@"; do

@@ -9,7 +9,7 @@ SILENCE=60
 
 # scenario_load NAME: its variables and functions, over the defaults
 scenario_load() {
-	desc='' mem=128 boot=own timeout=180 modules='' params='' programs=''
+	desc='' mem=128 boot=own timeout=180 modules='' kmods='' params='' programs=''
 	drivers=nbswap servers='nbswap nbd-server nbdkit qemu-nbd' expect='' may_die='' start=run manual=''
 	prepare() { :; }
 	host() { :; }
@@ -134,12 +134,13 @@ run_one() {
 
 # group_boot NAME...: one guest fit for all of them
 group_boot() {
-	_mods='' _progs='' _par=''
+	_mods='' _progs='' _par='' GROUP_KMODS=''
 	GROUP_MEM=0
 	for _s in "$@"; do
 		scenario_load "$_s"
 		_mods="$_mods $modules"
 		_progs="$_progs $programs"
+		GROUP_KMODS="$GROUP_KMODS $kmods"
 		_par=$params
 		[ "$mem" -le "$GROUP_MEM" ] || GROUP_MEM=$mem
 	done

@@ -11,11 +11,12 @@ disk() {
 	truncate -s "$2" "$1"
 }
 
-# server_define EXPORT FILE PORT [CONFIG-LINE...]: write the start command
+# server_define EXPORT FILE PORT [CONFIG-LINE...]: write the start command.
+# EXPORT@TAG is one more server of the same export.
 server_define() {
 	_s=$WORK/server/$1
 	mkdir -p "$_s"
-	_export=$1 _file=$2 _port=$3
+	_export=${1%@*} _file=$2 _port=$3
 	shift 3
 	echo "$_port" > "$_s/port"
 	: > "$_s/config"
