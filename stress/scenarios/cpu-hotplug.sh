@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=sh disable=SC2034,SC2154
+desc='a CPU goes and comes back again and again, and the machine sleeps, under swap with restarts'
+drivers='nbswap mainline'
+programs=memhog
+timeout=300
+[ "${DRIVER:-}" != mainline ] || { may_die=y expect='.'; }
+
+prepare() {
+	disk "$WORK/swap" 1G
+	serve swap "$WORK/swap"
+}
+
+# Until memhog ends: CPU 1 off and on; how often is in /tmp/turns
+hotplug() {
+	_turns=0
+	while [ ! -e /tmp/hog.end ]; do
+		echo 0 > /sys/devices/system/cpu/cpu1/online
+		sleep 0.5
+		echo 1 > /sys/devices/system/cpu/cpu1/online
+		sleep 0.5
+		_turns=$((_turns + 1))
+		echo $_turns > /tmp/turns
+	done
+}
+
+# Freeze everybody, then suspend the devices too, each for 5 s, and back
+suspend_levels() {
+	if [ ! -e /sys/power/pm_test ]; then
+		note 'suspend: this kernel has no /sys/power/pm_test (PM_DEBUG is off): not tried'
+		return 0
+	fi
+	for _level in freezer devices; do
+		await "$_level"
+		echo $_level > /sys/power/pm_test
+		check "suspend as far as '$_level' and back" sh -c 'echo mem > /sys/power/state'
+		echo none > /sys/power/pm_test
+		say "slept-$_level"
+	done
+}
+
+guest() {
+	attach 0 swap -swap
+	swap_on 0
+	[ ! -e /sys/power/pm_test ] || say sleeps
+	say swapping
+	(
+		_rc=0
+		memhog -n 4 -m $((MEM_MB * 2)) -t 60 -s $((60 * SLOW)) || _rc=$?
+		echo "$_rc" > /tmp/hog.end
+	) &
+	hotplug &
+	suspend_levels
+	until_true 240 test -s /tmp/hog.end || :
+	same 'every page comes back as it was written' "$(cat /tmp/hog.end)" 0
+	wait
+	metric "cpu_turns=$(cat /tmp/turns)"
+	check 'the CPU went and came back at least 10 times' test "$(cat /tmp/turns)" -ge 10
+	same 'it is back' "$(cat /sys/devices/system/cpu/online)" 0-1
+	swap_off 0
+}
+
+# asleep LEVEL: with the server killed before and restarted in the middle
+asleep() {
+	report_since "$FROM" | grep -q '^say sleeps$' || return 0
+	server_kill swap
+	vm_say "go $1"
+	sleep 3
+	server_up swap
+	report_wait "^say slept-$1" "$FROM" 60
+	progress 30 "progress after sleep as far as '$1'"
+}
+
+host() {
+	swapping
+	for _i in 1 2; do
+		sleep 4
+		server_kill swap
+		sleep 3
+		server_up swap
+		progress 30 "progress after restart $_i"
+		! control_ends || return 0
+		metric "recovery_${_i}_s=$RECOVERED"
+	done
+	asleep freezer
+	asleep devices
+}
+
+after() {
+	control_verdict must
+}
