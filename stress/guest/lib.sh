@@ -113,11 +113,49 @@ swap_off() {
 	check 'disconnect' nbd-client -d "/dev/$PREFIX$1"
 }
 
-# hog OPTION...: memhog; every page must come back
-hog() {
-	if memhog "$@"; then
+# hog_result COMMAND...: what memhog's status says
+hog_result() {
+	if "$@"; then
 		ok 'every page comes back as it was written'
 	else
 		not_ok 'every page comes back as it was written'
 	fi
+}
+
+# hog OPTION...: memhog; every page must come back
+hog() {
+	hog_result memhog "$@"
+}
+
+# vmstat NAME: a counter of the kernel
+vmstat() {
+	sed -n "s/^$1 //p" /proc/vmstat
+}
+
+# swap_hog OPTION...: swap on device 0, memhog with these options until the host
+# says `over`, and everything put away again
+swap_hog() {
+	hog_start "$@"
+	await over
+	hog_end
+}
+
+hog_start() {
+	attach 0 swap -swap
+	swap_on 0
+	say swapping
+	memhog "$@" &
+	_hog=$!
+}
+
+hog_end() {
+	kill -TERM "$_hog"
+	hog_result wait "$_hog"
+	nobody_killed
+	swap_off 0
+}
+
+nobody_killed() {
+	metric "oom_kills=$(vmstat oom_kill)"
+	same 'nobody is killed for memory' "$(vmstat oom_kill)" 0
 }

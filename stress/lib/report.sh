@@ -93,20 +93,20 @@ verbose_start() {
 
 # print_tap SCENARIO: report lines on stdin to numbered TAP, results kept for JSON
 print_tap() {
-	awk -v name="$1" -v n="$NUMBER" -v results="$RESULTS" '
+	awk -v name="$1" -v n="$NUMBER" -v run="$RUN_NUMBER" -v results="$RESULTS" '
 	/^(not )?ok / {
 		bad = /^not /
 		sub(/^(not )?ok (- )?/, "")
 		n++
 		if (bad) failed++
 		print (bad ? "not " : "") "ok " n " - " name ": " $0
-		print "check\t" name "\t" (bad ? 0 : 1) "\t" $0 >> results
+		print "check\t" name "\t" run "\t" (bad ? 0 : 1) "\t" $0 >> results
 		next
 	}
 	/^# metric / {
 		print
 		split(substr($0, 10), kv, "=")
-		print "metric\t" name "\t" kv[1] "\t" kv[2] >> results
+		print "metric\t" name "\t" run "\t" kv[1] "\t" kv[2] >> results
 		next
 	}
 	/^# (beat|live )/ { next }
@@ -117,34 +117,67 @@ print_tap() {
 	FAILED=$((FAILED + $(echo "$_count" | cut -f3)))
 }
 
+# A scenario as a whole, as run_one leaves it in the results
+scenario_result() {
+	printf 'scenario\t%s\t%s\t%s\t%s\n' "$1" "$RUN_NUMBER" "$2" "$GROUP_MEM" >> "$RESULTS"
+}
+
+# The commit under test, and whether the tree differs from it
+commit() {
+	git -C "$TOP" rev-parse --short=12 HEAD 2> /dev/null || echo unknown
+}
+
+modified() {
+	[ -z "$(git -C "$TOP" status --porcelain -uno 2> /dev/null)" ] && echo false || echo true
+}
+
 # One object: the run, its scenarios, their checks and metrics
 write_json() {
-	awk -F '\t' -v kernel="$release" -v driver="$DRIVER" -v nic="$NIC" -v server="$SERVER" \
-		-v date="$(date -u +%Y-%m-%dT%H:%M:%SZ)" '
+	awk -F '\t' -v series="$(basename "$KERNEL")" -v kernel="$release" -v driver="$DRIVER" -v nic="$NIC" \
+		-v server="$SERVER" -v accel="$ACCEL" -v slow="$SLOW" -v seed="$NBSWAP_SEED" \
+		-v commit="$(commit)" -v modified="$(modified)" \
+		-v started="$STARTED" -v date="$(date -u +%Y-%m-%dT%H:%M:%SZ)" '
 	function str(s) {
 		gsub(/\\/, "\\\\", s)
 		gsub(/"/, "\\\"", s)
 		gsub(/[[:cntrl:]]/, " ", s)
 		return "\"" s "\""
 	}
-	function num(s) { return s ~ /^-?[0-9]+(\.[0-9]+)?$/ ? s : str(s) }
+	function num(s) { return s ~ /^-?(0|[1-9][0-9]*)(\.[0-9]+)?$/ ? s : str(s) }
 	function add(list, item) { return list (list == "" ? "" : ", ") item }
+	{ key = $2 SUBSEP $3 }
 	$1 == "check" {
-		c[$2] = add(c[$2], "{\"ok\": " ($3 ? "true" : "false") ", \"text\": " str($4) "}")
-		if (!$3) bad[$2] = 1
+		c[key] = add(c[key], "{\"ok\": " ($4 ? "true" : "false") ", \"text\": " str($5) "}")
+		if (!$4) bad[key] = 1
 	}
-	$1 == "metric" { m[$2] = add(m[$2], str($3) ": " num($4)) }
-	$1 == "scenario" { order[++k] = $2; secs[$2] = $3; mem[$2] = $4 }
+	$1 == "metric" { m[key] = add(m[key], str($4) ": " num($5)) }
+	$1 == "scenario" { order[++k] = key; name[key] = $2; run[key] = $3; secs[key] = $4; mem[key] = $5 }
 	END {
-		printf "{\n  \"date\": %s, \"kernel\": %s, \"driver\": %s, \"nic\": %s, \"server\": %s,\n", \
-			str(date), str(kernel), str(driver), str(nic), str(server)
+		printf "{\n  \"started\": %s, \"date\": %s,\n", str(started), str(date)
+		printf "  \"commit\": %s, \"modified\": %s,\n", str(commit), modified
+		printf "  \"series\": %s, \"kernel\": %s, \"driver\": %s, \"nic\": %s, \"server\": %s,\n", \
+			str(series), str(kernel), str(driver), str(nic), str(server)
+		printf "  \"accel\": %s, \"slow\": %s, \"seed\": %s,\n", str(accel), slow, num(seed)
 		printf "  \"scenarios\": ["
 		for (i = 1; i <= k; i++) {
 			s = order[i]
-			printf "%s\n    {\"scenario\": %s, \"result\": %s, \"seconds\": %s, \"mem_mb\": %s,\n", \
-				(i > 1 ? "," : ""), str(s), (bad[s] ? "\"fail\"" : "\"pass\""), secs[s], mem[s]
+			printf "%s\n    {\"scenario\": %s, \"run\": %s, \"result\": %s, \"seconds\": %s, \"mem_mb\": %s,\n", \
+				(i > 1 ? "," : ""), str(name[s]), run[s], (bad[s] ? "\"fail\"" : "\"pass\""), \
+				secs[s], mem[s]
 			printf "     \"metrics\": {%s},\n     \"checks\": [%s]}", m[s], c[s]
 		}
 		printf "\n  ]\n}\n"
 	}' "$RESULTS"
+}
+
+# How often each scenario passed, when there was more than one run
+repeat_sum() {
+	awk -F '\t' '
+	$1 == "check" && !$4 { bad[$2, $3] = 1 }
+	$1 == "scenario" {
+		if (!runs[$2]++) order[++k] = $2
+		passed[$2] += !(($2, $3) in bad)
+	}
+	END { for (i = 1; i <= k; i++) printf "# %s: %d of %d passed\n", order[i], passed[order[i]], runs[order[i]] }
+	' "$RESULTS"
 }

@@ -10,7 +10,7 @@ SILENCE=60
 # scenario_load NAME: its variables and functions, over the defaults
 scenario_load() {
 	desc='' mem=128 boot=own timeout=180 modules='' kmods='' params='' programs=''
-	drivers=nbswap servers='nbswap nbd-server nbdkit qemu-nbd' expect='' may_die='' start=run manual=''
+	drivers=nbswap servers='nbswap nbd-server nbdkit qemu-nbd' expect='' may_die='' start=run manual='' long='' relay='' uses=''
 	prepare() { :; }
 	host() { :; }
 	after() { :; }
@@ -48,7 +48,8 @@ scenario_fitting() {
 			scenario_fits "$_n" || continue
 			(
 				scenario_load "$_n"
-				[ "$boot" != "$_want" ] || [ -n "$manual" ] || echo "$_n"
+				[ "$boot" = "$_want" ] && [ -z "$manual" ] || exit 0
+				[ -n "$QUICK" ] && [ -n "$long" ] || echo "$_n"
 			)
 		done
 	done
@@ -126,7 +127,7 @@ run_one() {
 	rm -f "$RUN/host.err"
 	servers_stop
 	report_since "$FROM" | grep -qE '^(not )?ok ' || not_ok "the scenario checks anything"
-	printf 'scenario\t%s\t%s\t%s\n' "$1" "$(($(date +%s) - _t0))" "$GROUP_MEM" >> "$RESULTS"
+	scenario_result "$1" "$(($(date +%s) - _t0))"
 	report_since "$FROM" > "$RUN/slice.tap"
 	print_tap "$1" < "$RUN/slice.tap"
 	rm -f "$RUN/slice.tap"
@@ -134,14 +135,16 @@ run_one() {
 
 # group_boot NAME...: one guest fit for all of them
 group_boot() {
-	_mods='' _progs='' _par='' GROUP_KMODS=''
-	GROUP_MEM=0
+	_mods='' _progs='' _par='' _uses='' GROUP_KMODS=''
+	GROUP_MEM=0 GROUP_RELAY=
 	for _s in "$@"; do
 		scenario_load "$_s"
 		_mods="$_mods $modules"
 		_progs="$_progs $programs"
 		GROUP_KMODS="$GROUP_KMODS $kmods"
 		_par=$params
+		_uses="$_uses $uses"
+		GROUP_RELAY=$GROUP_RELAY$relay
 		[ "$mem" -le "$GROUP_MEM" ] || GROUP_MEM=$mem
 	done
 	GROUP_MEM=${MEM:-$GROUP_MEM}
@@ -150,7 +153,8 @@ group_boot() {
 	# shellcheck disable=SC2154 # $1 is a scenario's name
 	_console=$RUN/console.log
 	VM_START=$(date +%s)
-	initramfs "$RUN/initrd.cpio" "$_mods" "$_par" "$_progs" "$@"
+	# shellcheck disable=SC2086 # a list of words
+	initramfs "$RUN/initrd.cpio" "$_mods" "$_par" "$_progs" "$@" $_uses
 	vm_boot "$GROUP_MEM" "$RUN/initrd.cpio" "$_console"
 }
 
@@ -182,6 +186,7 @@ run_group() {
 			not_ok "the guest boots within $((BOOT_TIMEOUT * SLOW)) s"
 			report_since "$FROM" > "$RUN/slice.tap"
 			print_tap "$1" < "$RUN/slice.tap"
+			scenario_result "$1" $(($(date +%s) - VM_START))
 			vm_end
 			return 0
 		fi

@@ -30,20 +30,27 @@ vm_boot() {
 	vm_pipe "$RUN/console" "$VM_CONSOLE"
 	vm_pipe "$RUN/control" "$REPORT"
 	vm_pipe "$RUN/monitor" "$RUN/monitor.log"
+	_wire='' _netdev=tap,id=n0,ifname=tap0,script=no,downscript=no
+	if [ -n "$GROUP_RELAY" ]; then
+		relay_prepare
+		_wire="$TOP/build/stress/bin/netem tap0 $RUN/netem.in $((NBSWAP_SEED + RUN_NUMBER - 1)) 30"
+		_netdev=dgram,id=n0,local.type=fd,local.str=30
+	fi
 	_from=$(report_size)
 	_cpu=qemu64
 	[ "$ACCEL" = kvm ] && _cpu=host
 	# The kernel patches itself while it boots, and emulation may run into text
 	# that another CPU is patching (Oops: int3): /init starts the second CPU
 	[ "$ACCEL" = tcg ] && _accel=tcg,thread=multi || _accel=$ACCEL
-	ip netns exec "$NS" qemu-system-x86_64 -M q35 -accel "$_accel" -cpu "$_cpu" -smp 2 -m "$1" \
+	# shellcheck disable=SC2086 # none or several words
+	ip netns exec "$NS" $_wire qemu-system-x86_64 -M q35 -accel "$_accel" -cpu "$_cpu" -smp 2 -m "$1" \
 		-nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$image" -initrd "$2" \
 		-append "console=ttyS0 loglevel=8 panic=1 mitigations=off maxcpus=1 rcupdate.rcu_cpu_stall_timeout=60 ${VM_APPEND:-}" \
 		-chardev "pipe,id=con,path=$RUN/console" -serial chardev:con \
 		-chardev "pipe,id=ctl,path=$RUN/control" -serial chardev:ctl \
 		-chardev "pipe,id=mon,path=$RUN/monitor" -mon chardev=mon,mode=readline \
-		-netdev tap,id=n0,ifname=tap0,script=no,downscript=no -device "$(vm_nic)" \
+		-netdev "$_netdev" -device "$(vm_nic)" \
 		-object rng-random,id=r0,filename=/dev/urandom -device virtio-rng-pci,rng=r0 \
 		> "$RUN/qemu.log" 2>&1 < /dev/null &
 	VM_PID=$!

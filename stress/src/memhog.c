@@ -7,9 +7,12 @@
  * in locked memory, so a page that comes back old, from another place or torn
  * is found.  What the program needs to run is locked; only the arena is swapped.
  */
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -30,6 +33,8 @@
 #define BUCKETS	     512 /* of latency: 16 steps for each power of two */
 #define MAX_REPORTED 5	 /* bad pages described in full */
 #define MAX_SIGBUS   50	 /* a worker gives up after so many */
+#define MAX_FROZEN   256
+#define PULSE_NS     25000000ull /* how often progress is looked for */
 #define GOLDEN	     0x9e3779b97f4a7c15ull
 
 enum { W_INDEX, W_GENERATION, W_SUM, W_BODY };
@@ -57,10 +62,14 @@ struct options {
 	uint64_t bytes; /* all workers together */
 	unsigned int seconds;
 	unsigned int stall; /* seconds without one page that count as a hang */
+	unsigned int every; /* milliseconds between two lines */
+	bool random;	    /* no runs in order, so that the load stays the same */
+	bool freeze;	    /* stop all other processes once memory is filled */
 };
 
 static struct control *control;
 static sigjmp_buf sigbus_env;
+static volatile sig_atomic_t told_to_end;
 
 static uint64_t now_ns(void)
 {
@@ -121,6 +130,12 @@ static bool page_good(const uint64_t *page, uint64_t index, uint64_t generation)
 	for (unsigned int i = W_BODY; i < WORDS; i++)
 		sum = (sum << 1 | sum >> 63) ^ page[i];
 	return page[W_INDEX] == index && page[W_GENERATION] == generation && page[W_SUM] == sum;
+}
+
+static void on_term(int sig)
+{
+	(void)sig;
+	told_to_end = 1;
 }
 
 static void on_sigbus(int sig)
@@ -198,7 +213,7 @@ static void rewrite(struct arena *a, uint64_t i)
 }
 
 /* The life of a worker once its arena is filled; returns when told to stop */
-static void churn(struct arena *a)
+static void churn(struct arena *a, bool random)
 {
 	uint64_t x = (a->id + 1) * GOLDEN;
 
@@ -214,7 +229,7 @@ static void churn(struct arena *a)
 				rewrite(a, i);
 		}
 		/* the whole in order, one in five written anew */
-		for (uint64_t i = 0; i < a->pages && !control->stop; i++) {
+		for (uint64_t i = 0; i < a->pages && !random && !control->stop; i++) {
 			verify(a, i);
 			if ((i + x) % 5 == 0)
 				rewrite(a, i);
@@ -258,7 +273,7 @@ static void work(const struct options *o, unsigned int id)
 		if (++a.w->sigbus >= MAX_SIGBUS)
 			_exit(3);
 	}
-	churn(&a);
+	churn(&a, o->random);
 	_exit(0);
 }
 
@@ -320,48 +335,159 @@ static bool over(const struct options *o, unsigned int s, const struct totals *t
 		 unsigned int *filled_at)
 {
 	if (!*filled_at && t->filled == o->workers)
-		*filled_at = s;
-	if (s >= 3 * o->seconds || waitpid(-1, NULL, WNOHANG | WNOWAIT) > 0)
+		*filled_at = s ? s : 1;
+	if (told_to_end || s >= 3 * o->seconds || waitpid(-1, NULL, WNOHANG | WNOWAIT) > 0)
 		return true;
 	return s >= o->seconds && *filled_at && s >= *filled_at + o->seconds / 3;
 }
 
-/* One line a second, and the answer to "does it still move?" */
-static bool watch(const struct options *o)
-{
-	unsigned int filled_at = 0;
-	int vmstat = open("/proc/vmstat", O_RDONLY), meminfo = open("/proc/meminfo", O_RDONLY);
-	uint64_t start = now_ns(), moved = start, last = 0, in0 = 0, out0 = 0;
+/* Progress of all workers together, looked at every PULSE_NS */
+struct pulse {
+	uint64_t touched;
+	uint64_t moved_ns;   /* when it was last seen to grow */
+	uint64_t longest_ns; /* without growth, of all */
+	uint64_t recent_ns;  /* the same, since the last line */
+};
 
-	for (unsigned int s = 1;; s++) {
-		uint64_t due = start + s * 1000000000ull, now = now_ns(), in, out, used;
+static void pulse_look(const struct options *o, struct pulse *p)
+{
+	uint64_t touched = 0, now = now_ns();
+
+	for (unsigned int i = 0; i < o->workers; i++)
+		touched += control->worker[i].touched;
+	if (now - p->moved_ns > p->recent_ns)
+		p->recent_ns = now - p->moved_ns;
+	if (p->recent_ns > p->longest_ns)
+		p->longest_ns = p->recent_ns;
+	if (touched != p->touched)
+		p->moved_ns = now;
+	p->touched = touched;
+}
+
+static void pulse_until(const struct options *o, struct pulse *p, uint64_t due)
+{
+	for (;;) {
+		uint64_t now = now_ns(), ns = PULSE_NS;
 		struct timespec ts;
+
+		pulse_look(o, p);
+		if (told_to_end || now >= due)
+			return;
+		if (due - now < ns)
+			ns = due - now;
+		ts.tv_sec = 0;
+		ts.tv_nsec = (long)ns;
+		nanosleep(&ts, NULL);
+	}
+}
+
+/* What the lines of progress are made from */
+struct counters {
+	int vmstat, meminfo;
+	uint64_t ns, touched, in, out;
+};
+
+static void line(const struct options *o, uint64_t n, struct counters *c, const struct totals *t,
+		 struct pulse *p)
+{
+	uint64_t now = now_ns(), ms = (now - c->ns) / 1000000 + 1;
+	uint64_t in = proc_value(c->vmstat, "pswpin"), out = proc_value(c->vmstat, "pswpout");
+	uint64_t used = proc_value(c->meminfo, "SwapTotal") - proc_value(c->meminfo, "SwapFree");
+
+	printf("# live t=%llu pages=%llu rate=%llu swapin=%llu swapout=%llu used_mb=%llu worst_ms=%llu gap_ms=%llu filled=%u bad=%llu sigbus=%llu\n",
+	       (unsigned long long)(n * o->every / 1000), (unsigned long long)t->touched,
+	       (unsigned long long)((t->touched - c->touched) * 1000 / ms),
+	       (unsigned long long)((in - c->in) * 1000 / ms),
+	       (unsigned long long)((out - c->out) * 1000 / ms), (unsigned long long)(used / 1024),
+	       (unsigned long long)(t->worst_now_ns / 1000000),
+	       (unsigned long long)(p->recent_ns / 1000000), t->filled == o->workers,
+	       (unsigned long long)t->bad, (unsigned long long)t->sigbus);
+	*c = (struct counters){ c->vmstat, c->meminfo, now, t->touched, in, out };
+	p->recent_ns = 0;
+}
+
+static pid_t frozen[MAX_FROZEN];
+static unsigned int frozen_count;
+
+/* A process that is neither ours nor the kernel's nor the first */
+static bool foreign(pid_t pid, pid_t self)
+{
+	char path[32], buf[512], *end, state;
+	unsigned int flags;
+	int fd, ppid, n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return false;
+	n = (int)read(fd, buf, sizeof(buf) - 1);
+	close(fd);
+	buf[n > 0 ? n : 0] = 0;
+	end = strrchr(buf, ')');
+	if (!end || sscanf(end + 1, " %c %d %*d %*d %*d %*d %u", &state, &ppid, &flags) != 3)
+		return false;
+	return pid != 1 && pid != self && ppid != self && !(flags & 0x00200000 /* PF_KTHREAD */);
+}
+
+/* Nobody but us runs from here to thaw(); the first process cannot be stopped */
+static void freeze(void)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *d;
+	pid_t self = getpid();
+
+	while (proc && (d = readdir(proc))) {
+		pid_t pid = isdigit((unsigned char)d->d_name[0]) ? atoi(d->d_name) : 0;
+
+		if (!pid || !foreign(pid, self) || frozen_count == MAX_FROZEN)
+			continue;
+		if (!kill(pid, SIGSTOP))
+			frozen[frozen_count++] = pid;
+	}
+	if (proc)
+		closedir(proc);
+	printf("# event %u other processes stopped\n", frozen_count);
+	printf("# metric frozen=%u\n", frozen_count);
+}
+
+/* With everybody else stopped, only the host is left to say that it is enough */
+static bool host_says_end(void)
+{
+	struct pollfd p = { 0, POLLIN, 0 };
+	char buf[64];
+
+	return poll(&p, 1, 0) > 0 && read(0, buf, sizeof(buf)) > 0;
+}
+
+static void thaw(void)
+{
+	for (unsigned int i = 0; i < frozen_count; i++)
+		kill(frozen[i], SIGCONT);
+}
+
+/* A line now and then, and the answer to "does it still move?" */
+static bool watch(const struct options *o, struct pulse *p)
+{
+	struct counters c = {
+		open("/proc/vmstat", O_RDONLY), open("/proc/meminfo", O_RDONLY), 0, 0, 0, 0
+	};
+	uint64_t start = now_ns();
+	unsigned int filled_at = 0;
+
+	c.ns = p->moved_ns = start;
+	for (uint64_t n = 1;; n++) {
 		struct totals t;
 
-		if (due > now) {
-			ts.tv_sec = (time_t)((due - now) / 1000000000ull);
-			ts.tv_nsec = (long)((due - now) % 1000000000ull);
-			nanosleep(&ts, NULL);
-		}
+		pulse_until(o, p, start + n * o->every * 1000000ull);
 		add_up(o, &t);
-		now = now_ns();
-		if (t.touched != last)
-			moved = now;
-		in = proc_value(vmstat, "pswpin");
-		out = proc_value(vmstat, "pswpout");
-		used = proc_value(meminfo, "SwapTotal") - proc_value(meminfo, "SwapFree");
-		printf("# live t=%u pages=%llu rate=%llu swapin=%llu swapout=%llu used_mb=%llu worst_ms=%llu bad=%llu sigbus=%llu\n",
-		       s, (unsigned long long)t.touched, (unsigned long long)(t.touched - last),
-		       (unsigned long long)(in - in0), (unsigned long long)(out - out0),
-		       (unsigned long long)(used / 1024),
-		       (unsigned long long)(t.worst_now_ns / 1000000), (unsigned long long)t.bad,
-		       (unsigned long long)t.sigbus);
-		last = t.touched;
-		in0 = in;
-		out0 = out;
-		if (now - moved > o->stall * 1000000000ull)
+		line(o, n, &c, &t, p);
+		if (now_ns() - p->moved_ns > o->stall * 1000000000ull)
 			return false;
-		if (over(o, s, &t, &filled_at))
+		if (over(o, (unsigned int)(n * o->every / 1000), &t, &filled_at))
+			return true;
+		if (o->freeze && filled_at && !frozen_count)
+			freeze();
+		if (frozen_count && host_says_end())
 			return true;
 	}
 }
@@ -413,7 +539,8 @@ static double percentile_ms(const struct options *o, double p)
 	return 0;
 }
 
-static int summary(const struct options *o, uint64_t ns, bool moved, unsigned int lost)
+static int summary(const struct options *o, uint64_t ns, bool moved, const struct pulse *p,
+		   unsigned int lost)
 {
 	struct totals t;
 
@@ -425,6 +552,7 @@ static int summary(const struct options *o, uint64_t ns, bool moved, unsigned in
 	printf("# metric fault_p50_ms=%.3f\n", percentile_ms(o, 0.50));
 	printf("# metric fault_p99_ms=%.3f\n", percentile_ms(o, 0.99));
 	printf("# metric fault_max_ms=%.3f\n", (double)t.worst_ns / 1e6);
+	printf("# metric gap_max_ms=%llu\n", (unsigned long long)(p->longest_ns / 1000000));
 	printf("# metric bad_pages=%llu\n", (unsigned long long)t.bad);
 	printf("# metric sigbus=%llu\n", (unsigned long long)t.sigbus);
 	printf("# metric lost_workers=%u\n", lost);
@@ -454,12 +582,17 @@ static uint64_t parse_size(const char *s)
 
 static void usage(FILE *f)
 {
-	fputs("usage: memhog [-n WORKERS] [-m MB | -m PERCENT%] [-t SECONDS] [-s SECONDS]\n"
-	      "Fill memory with checksummed pages and verify them until the time is up.\n"
+	fputs("usage: memhog [-rz] [-n WORKERS] [-m MB | -m PERCENT%] [-t SECONDS] [-s SECONDS] [-i MS]\n"
+	      "Fill memory with checksummed pages and verify them until the time is up\n"
+	      "or SIGTERM comes.\n"
 	      "  -n  worker processes, 1 to 64 (4)\n"
 	      "  -m  memory of all workers together; % of the machine's memory (300%)\n"
 	      "  -t  run time (60); longer when filling leaves less than a third of it, to three times\n"
 	      "  -s  not one page for so long is a hang (60)\n"
+	      "  -i  time between two lines of progress (1000)\n"
+	      "  -r  pages at random only: a load that stays the same\n"
+	      "  -z  once memory is filled, stop (SIGSTOP) every other process until the\n"
+	      "      end, which a line on standard input brings about as well\n"
 	      "Exit status: 0 all well; 1 bad pages, SIGBUS, lost workers, a hang\n"
 	      "or memory not filled; 2 usage.\n",
 	      f);
@@ -470,7 +603,7 @@ static void parse(int argc, char **argv, struct options *o)
 	const char *mem = "300%";
 	int c;
 
-	while ((c = getopt(argc, argv, "n:m:t:s:h")) != -1) {
+	while ((c = getopt(argc, argv, "n:m:t:s:i:rzh")) != -1) {
 		switch (c) {
 		case 'n':
 			o->workers = (unsigned int)atoi(optarg);
@@ -484,13 +617,22 @@ static void parse(int argc, char **argv, struct options *o)
 		case 's':
 			o->stall = (unsigned int)atoi(optarg);
 			break;
+		case 'i':
+			o->every = (unsigned int)atoi(optarg);
+			break;
+		case 'r':
+			o->random = true;
+			break;
+		case 'z':
+			o->freeze = true;
+			break;
 		default:
 			usage(c == 'h' ? stdout : stderr);
 			exit(c == 'h' ? 0 : 2);
 		}
 	}
 	o->bytes = parse_size(mem);
-	if (!o->workers || o->workers > MAX_WORKERS || !o->seconds || !o->stall ||
+	if (!o->workers || o->workers > MAX_WORKERS || !o->seconds || !o->stall || !o->every ||
 	    o->bytes / PAGE < o->workers) {
 		usage(stderr);
 		exit(2);
@@ -499,7 +641,9 @@ static void parse(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .workers = 4, .seconds = 60, .stall = 60 };
+	struct options o = { .workers = 4, .seconds = 60, .stall = 60, .every = 1000 };
+	struct sigaction sa = { .sa_handler = on_term };
+	struct pulse pulse = { 0 };
 	pid_t pid[MAX_WORKERS];
 	unsigned int lost;
 	uint64_t start;
@@ -521,9 +665,11 @@ int main(int argc, char **argv)
 	}
 	if (mlockall(MCL_CURRENT | MCL_FUTURE))
 		printf("# memhog: mlockall: %s\n", strerror(errno));
+	sigaction(SIGTERM, &sa, NULL);
 	start = now_ns();
-	moved = watch(&o);
+	moved = watch(&o, &pulse);
 	start = now_ns() - start;
 	lost = reap(o.workers, pid);
-	return summary(&o, start, moved, lost);
+	thaw();
+	return summary(&o, start, moved, &pulse, lost);
 }

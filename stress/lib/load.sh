@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=sh disable=SC2034,SC2154
+#
+# What scenarios with memhog under way have in common on the host: waiting for
+# it, rates and gaps of a stretch of time, random numbers that can be repeated.
+
+now_ms() {
+	echo $(($(date +%s%N) / 1000000))
+}
+
+mainline() {
+	[ "$DRIVER" = mainline ]
+}
+
+# pause_ms MS
+pause_ms() {
+	sleep "$(($1 / 1000)).$(printf '%03d' $(($1 % 1000)))"
+}
+
+# random_seed: starts the numbers of this run and records what it takes to repeat it
+random_seed() {
+	RANDOM_STATE=$((NBSWAP_SEED + RUN_NUMBER - 1))
+	metric "seed=$RANDOM_STATE"
+}
+
+# random BELOW: the next number, in $RANDOM_NUMBER
+random() {
+	RANDOM_STATE=$(((RANDOM_STATE * 1103515245 + 12345) % 2147483648))
+	RANDOM_NUMBER=$((RANDOM_STATE / 65536 % $1))
+}
+
+# hog_filled SECONDS: until every page of memhog's has been written once.  The
+# longest gap until then is what a busy host does by itself: BASE_GAP_MS
+hog_filled() {
+	report_wait '^say swapping' "$FROM" 60 && report_wait '^# live .*filled=1' "$FROM" "$1" && {
+		BASE_GAP_MS=$(live_max gap_ms "$FROM")
+		return 0
+	}
+	not_ok "memory is filled within $(($1 * SLOW)) s"
+	return 1
+}
+
+# goes_on SECONDS [PAGES]: memhog does PAGES (200) more within that time, and the
+# gap that an undisturbed run had on this host; WENT_ON_MS is how long it took
+goes_on() {
+	_from_ms=$(now_ms)
+	_want=$(($(live pages) + ${2:-200}))
+	_limit_ms=$(($1 * 1000 * SLOW + BASE_GAP_MS))
+	until moved "$_want"; do
+		WENT_ON_MS=$(($(now_ms) - _from_ms))
+		[ $WENT_ON_MS -lt $_limit_ms ] || return 1
+		sleep 0.1
+	done
+	WENT_ON_MS=$(($(now_ms) - _from_ms))
+}
+
+# live_mean NAME FROM, live_max NAME FROM: of memhog's lines after byte FROM
+live_mean() {
+	report_since "$2" | sed -n "s/^# live .* $1=\([0-9]*\).*/\1/p" |
+		awk '{ s += $1 } END { printf "%d\n", NR ? s / NR : 0 }'
+}
+
+live_max() {
+	report_since "$2" | sed -n "s/^# live .* $1=\([0-9]*\).*/\1/p" |
+		awk '$1 > m { m = $1 } END { print m + 0 }'
+}
+
+# measure NAME SECONDS: what happens now becomes metrics NAME_in_per_s,
+# NAME_out_per_s (pages) and NAME_gap_ms (longest time without one page), and
+# IN_PER_S, OUT_PER_S, GAP_MS
+measure() {
+	# The line under way belongs to what was before
+	_at=$(report_size)
+	report_wait '^# live ' "$_at" 60 || :
+	_at=$(report_size)
+	sleep $(($2 * SLOW))
+	IN_PER_S=$(live_mean swapin "$_at")
+	OUT_PER_S=$(live_mean swapout "$_at")
+	GAP_MS=$(live_max gap_ms "$_at")
+	metric "$1_in_per_s=$IN_PER_S"
+	metric "$1_out_per_s=$OUT_PER_S"
+	metric "$1_gap_ms=$GAP_MS"
+}
+
+# hog_over: tell the guest part that it has run long enough
+hog_over() {
+	vm_say 'go over'
+}
+
+# stalled: for control_verdict, a symptom if memhog did not go on where it should
+stalled() {
+	! report_since "$FROM" | grep -qE '^not ok .* goes on' || echo 'swapping does not go on'
+}
