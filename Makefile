@@ -115,6 +115,12 @@ stress: deps
 	$(Q)$(MAKE) all
 	$(Q)stress/run $(or $(SCENARIOS),--all)
 
+# Documentation/results.md from what stress/run left; RESULTS names other files
+.PHONY: results
+results:
+	$(say) REPORT Documentation/results.md
+	$(Q)stress/report --output Documentation/results.md $(RESULTS)
+
 .PHONY: install
 install: all
 	$(say) INSTALL $(DESTDIR)$(PREFIX)
@@ -137,6 +143,7 @@ help:
 	@echo 'make demo           a diskless guest that swaps over TCP while its server is killed (root)'
 	@echo 'make check          every test (root)'
 	@echo 'make stress         VM scenarios; SCENARIOS="swap restart", or stress/run --help'
+	@echo 'make results        Documentation/results.md from build/stress/*.json, or from RESULTS="..."'
 	@echo 'make deps           install what is missing from Debian (root)'
 	@echo 'make install        DESTDIR= PREFIX=/usr/local; the module too when it is built for KDIR'
 	@echo 'make clean          remove build/'
