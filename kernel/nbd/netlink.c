@@ -16,18 +16,8 @@
 #include <linux/slab.h>
 #include <net/genetlink.h>
 
+#include "attributes.h"
 #include "internal.h"
-
-/* Bounds of what the administrator may ask for */
-#define CONNECT_TIMEOUT_DEFAULT	10000	/* ms */
-#define CONNECT_TIMEOUT_MAX	600000	/* ms */
-#define TIMEOUT_DEFAULT		30	/* s */
-#define TIMEOUT_MAX		86400	/* s */
-#define LINK_TIMEOUT_DEFAULT	10000	/* ms */
-#define LINK_TIMEOUT_MIN	1000	/* ms */
-#define LINK_TIMEOUT_MAX	600000	/* ms */
-#define FENCE_DELAY_DEFAULT	1000	/* ms */
-#define FENCE_DELAY_MAX		60000	/* ms */
 
 /* udev looks at a device that has just come: "in use" must outlast it, ms */
 #define BUSY_PATIENCE		1000
@@ -68,253 +58,10 @@ static const struct nla_policy policy[NBDX_ATTR_MAX + 1] = {
 	[NBDX_ATTR_FENCE_DELAY]		= { .type = NLA_U32 },
 };
 
-static const struct nla_policy sock_item_policy[NBD_SOCK_ITEM_MAX + 1] = {
-	[NBD_SOCK_ITEM]			= { .type = NLA_NESTED },
-};
-
-static const struct nla_policy sock_policy[NBD_SOCK_MAX + 1] = {
-	[NBD_SOCK_FD]			= { .type = NLA_U32 },
-};
-
-/*
- * The text of an error outlives the handler: netlink copies it when the
- * handler is done.  A few buffers in turn do: what two errors of one moment
- * could spoil is the text of one of them, and it always ends.
- */
-static void say(struct genl_info *info, const char *fmt, ...) __printf(2, 3);
-static void say(struct genl_info *info, const char *fmt, ...)
-{
-	static char texts[16][256];
-	static atomic_t turn = ATOMIC_INIT(0);
-	char *text = texts[(unsigned int)atomic_inc_return(&turn) % ARRAY_SIZE(texts)];
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(texts[0]), fmt, args);
-	va_end(args);
-	if (info->extack)
-		info->extack->_msg = text;
-}
-
-static u64 get_u64(struct genl_info *info, int attr, u64 missing)
-{
-	return info->attrs[attr] ? nla_get_u64(info->attrs[attr]) : missing;
-}
-
-static u32 get_u32(struct genl_info *info, int attr, u32 missing)
-{
-	return info->attrs[attr] ? nla_get_u32(info->attrs[attr]) : missing;
-}
-
-static int get_string(struct genl_info *info, int attr, char **to)
-{
-	*to = NULL;
-	if (!info->attrs[attr])
-		return 0;
-	*to = nla_strdup(info->attrs[attr], GFP_KERNEL);
-	return *to ? 0 : -ENOMEM;
-}
-
-static int get_address(struct genl_info *info, struct nlattr *attr, struct sockaddr_storage *to)
-{
-	size_t len = nla_len(attr);
-
-	if (nla_type(attr) != NBDX_ADDRESS_ITEM || len < sizeof(sa_family_t) || len > sizeof(*to)) {
-		say(info, "malformed address");
-		return -EINVAL;
-	}
-	memset(to, 0, sizeof(*to));
-	nla_memcpy(to, attr, sizeof(*to));
-	if ((to->ss_family == AF_INET && len == sizeof(struct sockaddr_in)) ||
-	    (to->ss_family == AF_INET6 && len == sizeof(struct sockaddr_in6)))
-		return 0;
-	say(info, "address is neither IPv4 nor IPv6");
-	return -EAFNOSUPPORT;
-}
-
-static int get_addresses(struct genl_info *info, struct nbd_config *config)
-{
-	struct nlattr *list = info->attrs[NBDX_ATTR_ADDRESSES];
-	unsigned int n = 0;
-	struct nlattr *attr;
-	int rem, err;
-
-	nla_for_each_nested(attr, list, rem)
-		n++;
-	if (!n || n > NBDX_MAX_ADDRESSES) {
-		say(info, "%u addresses: must be 1 to %u", n, NBDX_MAX_ADDRESSES);
-		return -EINVAL;
-	}
-	config->addresses = kcalloc(n, sizeof(*config->addresses), GFP_KERNEL);
-	if (!config->addresses)
-		return -ENOMEM;
-	nla_for_each_nested(attr, list, rem) {
-		err = get_address(info, attr, &config->addresses[config->nr_addresses]);
-		if (err)
-			return err;
-		config->nr_addresses++;
-	}
-	return 0;
-}
-
-static int get_timeouts(struct genl_info *info, u64 *timeout, u64 *dead)
-{
-	if (*timeout > TIMEOUT_MAX || *dead > TIMEOUT_MAX) {
-		say(info, "timeout: must be at most %u s", TIMEOUT_MAX);
-		return -ERANGE;
-	}
-	/* 0 is mainline's "for ever", of which a silent link makes no sense */
-	if (!*timeout)
-		*timeout = TIMEOUT_DEFAULT;
-	return 0;
-}
-
-/* Both in: what they are if not given */
-static int get_recovery(struct genl_info *info, unsigned int *link_timeout,
-			unsigned int *fence_delay)
-{
-	*link_timeout = get_u32(info, NBDX_ATTR_LINK_TIMEOUT, *link_timeout);
-	*fence_delay = get_u32(info, NBDX_ATTR_FENCE_DELAY, *fence_delay);
-	if (*link_timeout < LINK_TIMEOUT_MIN || *link_timeout > LINK_TIMEOUT_MAX) {
-		say(info, "link timeout %u ms: must be %u to %u", *link_timeout, LINK_TIMEOUT_MIN,
-		    LINK_TIMEOUT_MAX);
-		return -ERANGE;
-	}
-	if (*fence_delay > FENCE_DELAY_MAX) {
-		say(info, "fence delay %u ms: must be at most %u", *fence_delay, FENCE_DELAY_MAX);
-		return -ERANGE;
-	}
-	return 0;
-}
-
-static int get_config(struct genl_info *info, struct nbd_config *config)
-{
-	u64 timeout = get_u64(info, NBD_ATTR_TIMEOUT, TIMEOUT_DEFAULT);
-	u64 dead = get_u64(info, NBD_ATTR_DEAD_CONN_TIMEOUT, 0);
-	u64 block = get_u64(info, NBD_ATTR_BLOCK_SIZE_BYTES, 0);
-	u64 client_flags = get_u64(info, NBD_ATTR_CLIENT_FLAGS, 0);
-	u32 connect = get_u32(info, NBDX_ATTR_CONNECT_TIMEOUT, CONNECT_TIMEOUT_DEFAULT);
-	int err;
-
-	if (!connect || connect > CONNECT_TIMEOUT_MAX) {
-		say(info, "connect timeout %u ms: must be 1 to %u", connect, CONNECT_TIMEOUT_MAX);
-		return -ERANGE;
-	}
-	if (client_flags & ~(u64)(NBD_CFLAG_DESTROY_ON_DISCONNECT |
-				  NBD_CFLAG_DISCONNECT_ON_CLOSE)) {
-		say(info, "client flags 0x%llx: unknown", client_flags);
-		return -EINVAL;
-	}
-	if (block && (block < 512 || block > PAGE_SIZE || block & (block - 1))) {
-		say(info, "block size %llu: must be a power of two from 512 to %lu", block,
-		    PAGE_SIZE);
-		return -EINVAL;
-	}
-	config->link_timeout = LINK_TIMEOUT_DEFAULT;
-	config->fence_delay = FENCE_DELAY_DEFAULT;
-	err = get_timeouts(info, &timeout, &dead);
-	if (!err)
-		err = get_recovery(info, &config->link_timeout, &config->fence_delay);
-	if (!err)
-		err = get_string(info, NBDX_ATTR_EXPORT, &config->export);
-	if (!err)
-		err = get_string(info, NBD_ATTR_BACKEND_IDENTIFIER, &config->backend);
-	if (!err && info->attrs[NBDX_ATTR_ADDRESSES])
-		err = get_addresses(info, config);
-	if (err)
-		return err;
-
-	config->net = get_net(genl_info_net(info));
-	config->timeout = timeout;
-	config->dead_conn_timeout = dead;
-	config->block_size = block;
-	config->size = get_u64(info, NBD_ATTR_SIZE_BYTES, 0);
-	config->nr_links = get_u32(info, NBDX_ATTR_LINKS, 1);
-	config->connect_timeout = connect;
-	config->flags = get_u32(info, NBDX_ATTR_FLAGS, 0);
-	config->client_flags = client_flags;
-	config->pid = task_pid_nr(current);
-	if (!config->export) {
-		config->export = kstrdup("", GFP_KERNEL);
-		if (!config->export)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static void put_sockets(struct socket **socks, unsigned int n)
-{
-	while (n--)
-		if (socks[n])
-			sockfd_put(socks[n]);
-}
-
-static int get_socket(struct genl_info *info, struct nlattr *item, struct socket **sock)
-{
-	struct nlattr *attrs[NBD_SOCK_MAX + 1];
-	int fd, err;
-
-	if (nla_type(item) != NBD_SOCK_ITEM) {
-		say(info, "malformed list of sockets");
-		return -EINVAL;
-	}
-	err = nla_parse_nested_deprecated(attrs, NBD_SOCK_MAX, item, sock_policy, info->extack);
-	if (err)
-		return err;
-	if (!attrs[NBD_SOCK_FD]) {
-		say(info, "socket without a file descriptor");
-		return -EINVAL;
-	}
-	fd = nla_get_u32(attrs[NBD_SOCK_FD]);
-	*sock = sockfd_lookup(fd, &err);
-	if (!*sock) {
-		say(info, "file descriptor %d is no socket", fd);
-		return err;
-	}
-	err = nbd_socket_check(*sock);
-	if (err) {
-		say(info, "socket %d is not a connected TCP or UNIX stream socket", fd);
-		fput((*sock)->file);
-		*sock = NULL;
-	}
-	return err;
-}
-
-static int get_sockets(struct genl_info *info, struct socket **socks, unsigned int *n)
-{
-	struct nlattr *list = info->attrs[NBD_ATTR_SOCKETS], *attr;
-	int rem, err;
-
-	*n = 0;
-	err = nla_validate_nested_deprecated(list, NBD_SOCK_ITEM_MAX, sock_item_policy,
-					     info->extack);
-	if (err)
-		return err;
-	nla_for_each_nested(attr, list, rem) {
-		if (*n == NBDX_MAX_LINKS) {
-			say(info, "too many sockets: at most %u", NBDX_MAX_LINKS);
-			err = -E2BIG;
-			goto err_sockets;
-		}
-		err = get_socket(info, attr, &socks[*n]);
-		if (err)
-			goto err_sockets;
-		(*n)++;
-	}
-	if (*n)
-		return 0;
-	say(info, "no socket given");
-	return -EINVAL;
-
-err_sockets:
-	put_sockets(socks, *n);
-	return err;
-}
-
 /* Mainline takes -1 for "any" too */
 static bool any_device(struct genl_info *info)
 {
-	return get_u32(info, NBD_ATTR_INDEX, U32_MAX) == U32_MAX;
+	return nbd_attr_u32(info, NBD_ATTR_INDEX, U32_MAX) == U32_MAX;
 }
 
 /**
@@ -430,7 +177,7 @@ static int connect_later(struct genl_info *info, struct nbd_device *dev)
 
 	if (!job)
 		return -ENOMEM;
-	err = get_config(info, &job->config);
+	err = nbd_attr_config(info, &job->config);
 	if (err)
 		goto err_config;
 	if (!try_module_get(THIS_MODULE)) {
@@ -456,16 +203,16 @@ err_config:
 /* Sockets are connected already: nothing to wait for */
 static int connect_sockets(struct genl_info *info, struct nbd_device *dev)
 {
-	struct nbd_export export = { .flags = get_u64(info, NBD_ATTR_SERVER_FLAGS, 0) };
+	struct nbd_export export = { .flags = nbd_attr_u64(info, NBD_ATTR_SERVER_FLAGS, 0) };
 	struct socket *socks[NBDX_MAX_LINKS] = { };
 	struct nbd_config config = { };
 	unsigned int n = 0;
 	char why[256];
 	int err;
 
-	err = get_config(info, &config);
+	err = nbd_attr_config(info, &config);
 	if (!err)
-		err = get_sockets(info, socks, &n);
+		err = nbd_attr_sockets(info, socks, &n);
 	if (err) {
 		nbd_config_clear(&config);
 		return err;
@@ -476,9 +223,9 @@ static int connect_sockets(struct genl_info *info, struct nbd_device *dev)
 
 	err = nbd_device_connect(dev, &config, &export, socks, why, sizeof(why));
 	nbd_config_clear(&config);
-	put_sockets(socks, n);
+	nbd_attr_put_sockets(socks, n);
 	if (err) {
-		say(info, "%s: %s", dev->disk->disk_name, why);
+		nbd_attr_say(info, "%s: %s", dev->disk->disk_name, why);
 		return err;
 	}
 	err = answer_index(genl_info_net(info), info->snd_portid, info->snd_seq, dev->index);
@@ -491,14 +238,14 @@ static bool admin(struct sk_buff *skb, struct genl_info *info)
 {
 	if (netlink_capable(skb, CAP_SYS_ADMIN))
 		return true;
-	/* A text of its own: say() is for those who may do something */
+	/* A text of its own: nbd_attr_say() is for those who may do something */
 	NL_SET_ERR_MSG(info->extack, "only the administrator (CAP_SYS_ADMIN) may change devices");
 	return false;
 }
 
 static struct nbd_device *find_device(struct genl_info *info, bool create)
 {
-	u32 index = get_u32(info, NBD_ATTR_INDEX, U32_MAX);
+	u32 index = nbd_attr_u32(info, NBD_ATTR_INDEX, U32_MAX);
 	struct nbd_device *dev;
 
 	if (create && any_device(info))
@@ -518,11 +265,11 @@ static int nbd_connect(struct sk_buff *skb, struct genl_info *info)
 	if (!admin(skb, info))
 		return -EPERM;
 	if (!info->attrs[NBD_ATTR_SOCKETS] == !info->attrs[NBDX_ATTR_ADDRESSES]) {
-		say(info, "either sockets or addresses must be given");
+		nbd_attr_say(info, "either sockets or addresses must be given");
 		return -EINVAL;
 	}
 	if (info->attrs[NBD_ATTR_SOCKETS] && !info->attrs[NBD_ATTR_SIZE_BYTES]) {
-		say(info, "sockets need the size of the export");
+		nbd_attr_say(info, "sockets need the size of the export");
 		return -EINVAL;
 	}
 	for (tries = 0;; tries++) {
@@ -559,7 +306,7 @@ static int nbd_disconnect(struct sk_buff *skb, struct genl_info *info)
 			break;
 	}
 	if (err == -EBUSY)
-		say(info, "%s is in use", dev->disk->disk_name);
+		nbd_attr_say(info, "%s is in use", dev->disk->disk_name);
 	if (err == -ENOTCONN)
 		err = 0;	/* as mainline: that is what was asked for */
 	nbd_device_put(dev);
@@ -573,7 +320,7 @@ static int hand_over(struct genl_info *info, struct nbd_device *dev)
 	unsigned int n, i;
 	int err, ret = 0;
 
-	err = get_sockets(info, socks, &n);
+	err = nbd_attr_sockets(info, socks, &n);
 	if (err)
 		return err;
 	for (i = 0; i < n && ret >= 0; i++) {
@@ -583,14 +330,14 @@ static int hand_over(struct genl_info *info, struct nbd_device *dev)
 		socks[i] = NULL;
 		pr_info("%s: link %d has a new socket\n", dev->disk->disk_name, ret);
 	}
-	put_sockets(socks, n);
+	nbd_attr_put_sockets(socks, n);
 	if (ret == -ENOSPC)
-		say(info, "%s: %u of %u sockets taken: no other link is without one",
-		    dev->disk->disk_name, i, n);
+		nbd_attr_say(info, "%s: %u of %u sockets taken: no other link is without one",
+			     dev->disk->disk_name, i, n);
 	else if (ret == -EINVAL)
-		say(info, "%s makes its own connections", dev->disk->disk_name);
+		nbd_attr_say(info, "%s makes its own connections", dev->disk->disk_name);
 	else if (ret == -ENOTCONN)
-		say(info, "%s is not connected", dev->disk->disk_name);
+		nbd_attr_say(info, "%s is not connected", dev->disk->disk_name);
 	return min(ret, 0);
 }
 
@@ -608,21 +355,21 @@ static int nbd_reconfigure(struct sk_buff *skb, struct genl_info *info)
 		return PTR_ERR(dev);
 
 	mutex_lock(&dev->lock);
-	timeout = get_u64(info, NBD_ATTR_TIMEOUT, dev->config.timeout);
-	dead = get_u64(info, NBD_ATTR_DEAD_CONN_TIMEOUT, dev->config.dead_conn_timeout);
+	timeout = nbd_attr_u64(info, NBD_ATTR_TIMEOUT, dev->config.timeout);
+	dead = nbd_attr_u64(info, NBD_ATTR_DEAD_CONN_TIMEOUT, dev->config.dead_conn_timeout);
 	link_timeout = dev->config.link_timeout;
 	fence_delay = dev->config.fence_delay;
 	if (dev->state != NBDX_STATE_LIVE) {
-		say(info, "%s is not connected", dev->disk->disk_name);
+		nbd_attr_say(info, "%s is not connected", dev->disk->disk_name);
 		err = -ENOTCONN;
 	} else if (info->attrs[NBD_ATTR_SIZE_BYTES] &&
-		   get_u64(info, NBD_ATTR_SIZE_BYTES, 0) != dev->export.size) {
-		say(info, "%s: the size of a connected device does not change",
-		    dev->disk->disk_name);
+		   nbd_attr_u64(info, NBD_ATTR_SIZE_BYTES, 0) != dev->export.size) {
+		nbd_attr_say(info, "%s: the size of a connected device does not change",
+			     dev->disk->disk_name);
 		err = -EINVAL;
 	} else {
-		err = get_timeouts(info, &timeout, &dead) ?:
-		      get_recovery(info, &link_timeout, &fence_delay);
+		err = nbd_attr_timeouts(info, &timeout, &dead) ?:
+		      nbd_attr_recovery(info, &link_timeout, &fence_delay);
 	}
 	if (!err) {
 		WRITE_ONCE(dev->config.timeout, timeout);
@@ -631,7 +378,7 @@ static int nbd_reconfigure(struct sk_buff *skb, struct genl_info *info)
 		WRITE_ONCE(dev->config.fence_delay, fence_delay);
 		if (info->attrs[NBD_ATTR_CLIENT_FLAGS])
 			WRITE_ONCE(dev->config.client_flags,
-				   get_u64(info, NBD_ATTR_CLIENT_FLAGS, 0) &
+				   nbd_attr_u64(info, NBD_ATTR_CLIENT_FLAGS, 0) &
 				   (NBD_CFLAG_DESTROY_ON_DISCONNECT |
 				    NBD_CFLAG_DISCONNECT_ON_CLOSE));
 	}

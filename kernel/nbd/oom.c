@@ -14,9 +14,9 @@
 
 #include "internal.h"
 
-static unsigned int oom_patience = 120;
+static unsigned int oom_patience = 600;
 module_param(oom_patience, uint, 0644);
-MODULE_PARM_DESC(oom_patience, "seconds without a finished write after which the OOM killer is no longer held back (default 120; 0: never hold it back)");
+MODULE_PARM_DESC(oom_patience, "seconds without a finished write after which the OOM killer is no longer held back (default 600; 0: never hold it back)");
 
 /* How long one call waits for a write to finish */
 #define OOM_PAUSE	(HZ / 10)
