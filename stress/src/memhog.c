@@ -334,9 +334,13 @@ static uint64_t proc_value(int fd, const char *name)
 static bool over(const struct options *o, unsigned int s, const struct totals *t,
 		 unsigned int *filled_at)
 {
+	siginfo_t ended = { 0 };
+
 	if (!*filled_at && t->filled == o->workers)
 		*filled_at = s ? s : 1;
-	if (told_to_end || s >= 3 * o->seconds || waitpid(-1, NULL, WNOHANG | WNOWAIT) > 0)
+	/* waitpid() knows no WNOWAIT */
+	if (told_to_end || s >= 3 * o->seconds ||
+	    (!waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) && ended.si_pid))
 		return true;
 	return s >= o->seconds && *filled_at && s >= *filled_at + o->seconds / 3;
 }
