@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=sh disable=SC2034,SC2154
 desc='the server comes back with another export: refused, reported and never used; then with the right one'
+long=y
 servers='nbswap nbd-server'
 mem=256
 boot=shared

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=sh disable=SC2034,SC2154
 desc='a CPU goes and comes back again and again, and the machine sleeps, under swap with restarts'
+long=y
 drivers='nbswap mainline'
 programs=memhog
 timeout=300

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=sh disable=SC2034,SC2154
 desc='swap on dm-crypt on the device, while the server is killed and restarted'
+long=y
 drivers='nbswap mainline'
 mem=192
 programs='memhog /usr/sbin/dmsetup'

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=sh disable=SC2034,SC2154
 desc='two servers on one backing file: the one that is used dies, swap goes on from the other, twice'
+long=y
 drivers='nbswap mainline'
 programs=memhog
 timeout=300

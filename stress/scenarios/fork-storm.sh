@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=sh disable=SC2034,SC2154
 desc='memhog and a bounded fork bomb, and the server restarted under both'
+long=y
 drivers='nbswap mainline'
 programs='memhog forkstorm'
 timeout=300

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=sh disable=SC2034,SC2154
 desc='memhog under memory.max, the client configured under another: swap works, nothing of it is charged there'
+long=y
 drivers='nbswap mainline'
 mem=256
 programs=memhog
