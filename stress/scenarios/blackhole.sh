@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=sh disable=SC2034,SC2154
+desc='every frame vanishes for 60 s, nobody resets a connection: all goes on'
+drivers='nbswap mainline'
+programs=memhog
+relay=y
+long=y
+timeout=300
+HOLE=60
+
+if [ "${DRIVER:-}" = mainline ]; then
+	may_die=y
+	expect='.'
+fi
+
+prepare() {
+	disk "$WORK/swap" 1G
+	serve swap "$WORK/swap"
+}
+
+guest() {
+	swap_hog -n 4 -m $((MEM_MB * 2)) -t 3600 -s $((150 * SLOW))
+}
+
+host() {
+	hog_filled 120 || return 0
+	netem blackhole
+	sleep 5
+	_pages=$(live pages)
+	sleep $((HOLE - 5))
+	check 'nothing could be swapped meanwhile' test "$(live pages)" -lt $((_pages + 100))
+	netem clear
+	check 'frames were lost' test "$(netem_count lost)" -gt 0
+	check 'swapping goes on within 5 s' goes_on 5
+	metric "recovery_ms=$WENT_ON_MS"
+	measure after 5
+	hog_over
+}
+
+after() {
+	control_verdict may "$(stalled)"
+}
