@@ -60,7 +60,7 @@ server_up() {
 		sleep 0.1
 	done
 	# Debian's nbd-server goes into the background by itself
-	[ "$SERVER" != nbd-server ] || until_true 10 test -s "$_s/daemon.pid"
+	! grep -q daemon.pid "$_s/command" || until_true 10 test -s "$_s/daemon.pid"
 	[ ! -s "$_s/daemon.pid" ] || cp "$_s/daemon.pid" "$_s/pid"
 }
 
