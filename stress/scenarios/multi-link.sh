@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=sh disable=SC2034,SC2154
 desc='four links under swap and iohammer: links cut at random, and two of four away for a while'
+long=y
 drivers='nbswap mainline'
 servers='nbswap nbd-server'
 mem=192

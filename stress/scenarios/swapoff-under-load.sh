@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=sh disable=SC2034,SC2154
 desc='swapoff while memhog runs and the server restarts; a forced disconnect of swap whose server is dead'
+long=y
 drivers='nbswap mainline'
 mem=256
 programs=memhog
