@@ -181,6 +181,20 @@ struct nbd_rx {
 	bool live;
 };
 
+struct nbd_hop;
+
+/**
+ * struct nbd_neighbour - a link's next hop, see neighbour.c (thread)
+ * @hop: the next hop, with a reference; NULL: none is kept
+ * @since: jiffies when the link stalled
+ * @stalled: it has, and not got through since
+ */
+struct nbd_neighbour {
+	struct nbd_hop *hop;
+	unsigned long since;
+	bool stalled;
+};
+
 /**
  * struct nbd_link - one connection of a device
  * @dev: the device; outlives its links
@@ -223,6 +237,7 @@ struct nbd_rx {
  * @counters: under nbd_queue.lock
  * @error: why the last connection or attempt ended (nbd_queue.lock)
  * @notice: preallocated netlink message that tells of a lost link (thread)
+ * @neighbour: its next hop (thread)
  * @handshake: buffers and state of the handshake (thread)
  */
 struct nbd_link {
@@ -274,6 +289,7 @@ struct nbd_link {
 	struct nbd_counters counters;
 	char error[NBD_HANDSHAKE_TEXT_MAX];
 	struct sk_buff *notice;
+	struct nbd_neighbour neighbour;
 	struct nbd_handshake handshake;
 };
 
@@ -446,6 +462,12 @@ void nbd_recv_start(struct nbd_link *link);
 int nbd_recv_tcp(struct nbd_link *link);
 int nbd_recv_any(struct nbd_link *link);
 int nbd_recv_bytes(struct nbd_link *link, void *buf, size_t len);
+
+/* neighbour.c */
+int nbd_neighbour_init(void);
+void nbd_neighbour_exit(void);
+void nbd_neighbour_watch(struct nbd_link *link, struct sock *sk, bool stalled);
+void nbd_neighbour_release(struct nbd_link *link);
 
 /* netlink.c */
 int nbd_netlink_register(void);

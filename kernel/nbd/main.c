@@ -298,6 +298,9 @@ static int __init nbd_init(void)
 	err = nbd_oom_register();
 	if (err)
 		goto err_oom;
+	err = nbd_neighbour_init();
+	if (err)
+		goto err_neighbour;
 	nbd_debugfs_init();
 	err = add_all();
 	if (err)
@@ -310,6 +313,8 @@ static int __init nbd_init(void)
 err_devices:
 	remove_all();
 	nbd_debugfs_exit();
+	nbd_neighbour_exit();
+err_neighbour:
 	nbd_oom_unregister();
 err_oom:
 	unregister_blkdev(NBD_MAJOR, "nbd");
@@ -327,6 +332,7 @@ static void __exit nbd_exit(void)
 	destroy_workqueue(nbd_workqueue);
 	remove_all();
 	nbd_debugfs_exit();
+	nbd_neighbour_exit();
 	nbd_oom_unregister();
 	unregister_blkdev(NBD_MAJOR, "nbd");
 	/* A socket's callback may still be on its way out of our text */
