@@ -527,6 +527,7 @@ static void release_links(struct nbd_device *dev)
 static void release(struct nbd_device *dev)
 {
 	nbd_memalloc_put();
+	nbd_netfilter_del(dev->config.net);
 	mutex_lock(&dev->lock);
 	nbd_config_clear(&dev->config);
 	dev->export_known = false;
@@ -579,10 +580,16 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 	int err;
 
 	why[0] = '\0';
+	err = nbd_netfilter_add(config->net);
+	if (err) {
+		snprintf(why, len, "packet filter takes no hooks, error %d", -err);
+		return err;
+	}
 	mutex_lock(&dev->lock);
 	err = may_connect(dev, why, len);
 	if (err) {
 		mutex_unlock(&dev->lock);
+		nbd_netfilter_del(config->net);
 		return err;
 	}
 	WRITE_ONCE(dev->state, NBDX_STATE_SETUP);

@@ -196,6 +196,20 @@ struct nbd_neighbour {
 };
 
 /**
+ * struct nbd_tracking - does conntrack see a link's connection, see netfilter.c (thread)
+ * @untrack: it is not to, from the next connection on
+ * @tracked_works: a tracked connection was answered
+ * @untracked_works: one that was not tracked was answered
+ * @vain: attempts without an answer since
+ */
+struct nbd_tracking {
+	bool untrack;
+	bool tracked_works;
+	bool untracked_works;
+	unsigned int vain;
+};
+
+/**
  * struct nbd_link - one connection of a device
  * @dev: the device; outlives its links
  * @index: among the device's links
@@ -238,6 +252,7 @@ struct nbd_neighbour {
  * @error: why the last connection or attempt ended (nbd_queue.lock)
  * @notice: preallocated netlink message that tells of a lost link (thread)
  * @neighbour: its next hop (thread)
+ * @tracking: does conntrack see its connection (thread)
  * @handshake: buffers and state of the handshake (thread)
  */
 struct nbd_link {
@@ -290,6 +305,7 @@ struct nbd_link {
 	char error[NBD_HANDSHAKE_TEXT_MAX];
 	struct sk_buff *notice;
 	struct nbd_neighbour neighbour;
+	struct nbd_tracking tracking;
 	struct nbd_handshake handshake;
 };
 
@@ -447,6 +463,7 @@ void nbd_socket_go_live(struct nbd_link *link);
 void nbd_socket_close(struct nbd_link *link, bool graceful);
 int nbd_socket_charge(struct nbd_link *link);
 unsigned long nbd_socket_tend(struct nbd_link *link);
+bool nbd_socket_is_untracked(const struct sock *sk);
 
 /* entitle.c */
 void nbd_entitle(struct sock *sk);
@@ -468,6 +485,32 @@ int nbd_neighbour_init(void);
 void nbd_neighbour_exit(void);
 void nbd_neighbour_watch(struct nbd_link *link, struct sock *sk, bool stalled);
 void nbd_neighbour_release(struct nbd_link *link);
+
+/* netfilter.c */
+#ifdef CONFIG_NETFILTER
+int nbd_netfilter_add(struct net *net);
+void nbd_netfilter_del(struct net *net);
+bool nbd_netfilter_begin(struct nbd_link *link);
+void nbd_netfilter_end(struct nbd_link *link, bool answered);
+#else
+static inline int nbd_netfilter_add(struct net *net)
+{
+	return 0;
+}
+
+static inline void nbd_netfilter_del(struct net *net)
+{
+}
+
+static inline bool nbd_netfilter_begin(struct nbd_link *link)
+{
+	return false;
+}
+
+static inline void nbd_netfilter_end(struct nbd_link *link, bool answered)
+{
+}
+#endif
 
 /* netlink.c */
 int nbd_netlink_register(void);

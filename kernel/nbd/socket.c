@@ -65,6 +65,25 @@ static void data_ready(struct sock *sk)
 	read_unlock_bh(&sk->sk_callback_lock);
 }
 
+/* The same by another name, so that hooks of the packet filter can tell */
+static void data_ready_untracked(struct sock *sk)
+{
+	data_ready(sk);
+}
+
+/**
+ * nbd_socket_is_untracked() - is it a socket of ours that conntrack shall not see?
+ * @sk: any socket
+ *
+ * The answer is the same for as long as the socket can send.
+ *
+ * Context: any.
+ */
+bool nbd_socket_is_untracked(const struct sock *sk)
+{
+	return sk_fullsock(sk) && READ_ONCE(sk->sk_data_ready) == data_ready_untracked;
+}
+
 static void write_space(struct sock *sk)
 {
 	struct nbd_link *link;
@@ -145,8 +164,11 @@ static void detach(struct nbd_link *link)
 	lock_sock(sk);
 	write_lock_bh(&sk->sk_callback_lock);
 	sk->sk_user_data = NULL;
-	/* Unless somebody, such as TLS, has put itself before us meanwhile */
-	if (sk->sk_data_ready == data_ready)
+	/*
+	 * Unless somebody, such as TLS, has put itself before us meanwhile.  Our own
+	 * sockets keep this one: see nbd_socket_is_untracked()
+	 */
+	if (sk->sk_data_ready == data_ready && link->adopted)
 		sk->sk_data_ready = link->saved.data_ready;
 	if (sk->sk_write_space == write_space)
 		sk->sk_write_space = link->saved.write_space;
@@ -298,6 +320,8 @@ int nbd_socket_open(struct nbd_link *link, unsigned int index)
 		return err;
 	tcp_sock_set_user_timeout(sock->sk,
 				  READ_ONCE(link->dev->config.timeout) * MSEC_PER_SEC);
+	if (link->tracking.untrack)
+		WRITE_ONCE(sock->sk->sk_data_ready, data_ready_untracked);
 	err = kernel_connect(sock, (struct sockaddr *)&to,
 			     to.ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
 							sizeof(struct sockaddr_in),
