@@ -219,11 +219,13 @@ unsigned long nbd_link_tick(struct nbd_link *link)
 static int await_connection(struct nbd_link *link, unsigned long deadline)
 {
 	struct sock *sk = link->sock->sk;
+	unsigned long since = jiffies;
 	int err;
 
 	for (;;) {
 		int state = READ_ONCE(sk->sk_state);
 
+		nbd_neighbour_watch(link, sk, time_after_eq(jiffies, since + STALL));
 		if (state == TCP_ESTABLISHED)
 			return 0;
 		if (state == TCP_CLOSE)
@@ -234,6 +236,29 @@ static int await_connection(struct nbd_link *link, unsigned long deadline)
 		if (err)
 			return err;
 	}
+}
+
+/*
+ * Connect to the address in use.  Before anything has ever worked it may be a
+ * firewall that nobody answers: the other way is tried in the same time.
+ */
+static int reach(struct nbd_link *link, unsigned int ms)
+{
+	bool again;
+	int err;
+
+	do {
+		nbd_socket_close(link, false);
+		again = nbd_netfilter_begin(link);
+		err = nbd_socket_open(link, link->address);
+		if (!err)
+			err = await_connection(link, jiffies +
+						     msecs_to_jiffies(again ? ms / 2 : ms));
+		if (err == -EINTR)
+			break;
+		nbd_netfilter_end(link, !err);
+	} while (err && again);
+	return err;
 }
 
 static int send_all(struct nbd_link *link, u8 *buf, size_t len, unsigned long deadline)
@@ -342,9 +367,7 @@ static int attempt(struct nbd_link *link)
 		answer = min(answer, (unsigned int)ANSWER);
 	clear_error(link);
 	set_state(link, NBDX_LS_CONNECTING);
-	err = nbd_socket_open(link, link->address);
-	if (!err)
-		err = await_connection(link, jiffies + msecs_to_jiffies(answer));
+	err = reach(link, answer);
 	if (!err)
 		err = nbd_socket_charge(link);
 	if (!err) {
@@ -463,6 +486,7 @@ static int watch(struct nbd_link *link)
 	unsigned int timeout = READ_ONCE(link->dev->config.link_timeout);
 	unsigned long stalled = nbd_socket_tend(link);
 
+	nbd_neighbour_watch(link, link->sock->sk, stalled >= STALL);
 	if (silent(link))
 		return -ETIMEDOUT;
 	if (!link->adopted && stalled >= msecs_to_jiffies(timeout)) {
@@ -653,6 +677,7 @@ static int link_thread(void *data)
 	set_state(link, NBDX_LS_STOPPED);
 	nbd_queue_give_back(link);
 	nbd_queue_release(link);
+	nbd_neighbour_release(link);
 	memalloc_noreclaim_restore(noreclaim);
 
 out:
@@ -696,8 +721,10 @@ struct nbd_link *nbd_link_create(struct nbd_device *dev, unsigned int index,
 	memcpy(link->session + sizeof(dev->session), &number, sizeof(number));
 	hash_init(link->cookies);
 	/* All begin where the first one got through: they must reach one server */
-	if (index && !handover)
+	if (index && !handover) {
 		link->address = READ_ONCE(dev->links[0]->address);
+		link->tracking = dev->links[0]->tracking;
+	}
 	if (index && dev->config.flags & NBDX_FLAG_SPREAD && !handover)
 		link->address = (link->address + index) % dev->config.nr_addresses;
 	link->notice = nbd_netlink_prepare_notice(dev, GFP_KERNEL);
