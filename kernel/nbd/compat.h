@@ -7,9 +7,17 @@
 
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
+#include <linux/netdevice.h>
 #include <linux/version.h>
 #include <net/inet_connection_sock.h>
 #include <net/sock.h>
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+#include <net/netdev_rx_queue.h>
+#endif
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+#include <net/hotdata.h>
+#endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 #error "nbswap needs Linux 6.1 or later"
@@ -122,6 +130,29 @@ static inline struct timer_list *nbd_compat_retransmit_timer(struct sock *sk)
 static inline struct timer_list *nbd_compat_delack_timer(struct sock *sk)
 {
 	return &inet_csk(sk)->icsk_delack_timer;
+}
+
+/*
+ * Memory of a packet to be sent beside its payload: a struct sk_buff and its
+ * clone, 512 bytes, and a head of 640, which until 6.3 came from kmalloc-1k.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+#define NBD_COMPAT_SKB_OVERHEAD		1152
+#else
+#define NBD_COMPAT_SKB_OVERHEAD		1536
+#endif
+
+/* How page blocks are set aside for interrupts: see nbd_reserve_highatomic() */
+#define NBD_COMPAT_HIGHATOMIC_ROUNDED	(LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0))
+
+/* net.core.netdev_max_backlog */
+static inline unsigned int nbd_compat_max_backlog(void)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+	return READ_ONCE(net_hotdata.max_backlog);
+#else
+	return READ_ONCE(netdev_max_backlog);
+#endif
 }
 
 int nbd_device_open(struct gendisk *disk);

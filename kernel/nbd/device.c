@@ -13,7 +13,6 @@
 #include <linux/module.h>
 #include <linux/random.h>
 #include <linux/slab.h>
-#include <net/ipv6.h>
 #include <net/net_namespace.h>
 
 #include "compat.h"
@@ -271,34 +270,6 @@ int nbd_device_check_export(struct nbd_device *dev, const struct nbd_export *exp
 	return -EREMCHG;
 }
 
-static bool is_loopback(const struct sockaddr_storage *address)
-{
-	if (address->ss_family == AF_INET6)
-		return ipv6_addr_loopback(&((const struct sockaddr_in6 *)address)->sin6_addr);
-	return ipv4_is_loopback(((const struct sockaddr_in *)address)->sin_addr.s_addr);
-}
-
-/**
- * nbd_device_not_swap_safe() - what keeps a device from being safe for swap
- * @dev: the device, not FREE, its lock held
- *
- * Return: a clause, or NULL if it is built to carry swap.
- */
-const char *nbd_device_not_swap_safe(const struct nbd_device *dev)
-{
-	unsigned int i;
-
-	if (!dev->config.addresses)
-		return "its sockets were handed over: the kernel cannot connect again by itself";
-	if (dev->config.dead_conn_timeout)
-		return "requests fail when no link has been there for dead_conn_timeout";
-	for (i = 0; i < dev->config.nr_addresses; i++) {
-		if (is_loopback(&dev->config.addresses[i]))
-			return "its server is this machine and needs the memory it is to provide";
-	}
-	return NULL;
-}
-
 /* Translate what was negotiated into the limits of the queue */
 static int derive_limits(struct nbd_device *dev, struct nbd_limits *limits, u64 *size, char *why,
 			 size_t len)
@@ -355,10 +326,17 @@ static int derive_limits(struct nbd_device *dev, struct nbd_limits *limits, u64 
 	return 0;
 }
 
+static int say_finding(const struct nbd_finding *finding, void *disk_name)
+{
+	if (finding->severity == NBDX_SEVERITY_UNSAFE)
+		pr_warn("%s: not safe for swap: %s\n", (char *)disk_name, finding->text);
+	else if (finding->severity == NBDX_SEVERITY_WARNING)
+		pr_warn("%s: swap may stall: %s\n", (char *)disk_name, finding->text);
+	return 0;
+}
+
 static void say_live(struct nbd_device *dev)
 {
-	const char *unsafe = nbd_device_not_swap_safe(dev);
-
 	lockdep_assert_held(&dev->lock);
 	if (dev->config.addresses)
 		pr_info("%s: connected to %pISpc, %llu bytes, %u link(s)\n", dev->disk->disk_name,
@@ -367,8 +345,8 @@ static void say_live(struct nbd_device *dev)
 	else
 		pr_info("%s: connected, %llu bytes, %u socket(s)\n", dev->disk->disk_name,
 			(u64)get_capacity(dev->disk) << SECTOR_SHIFT, dev->config.nr_links);
-	if (unsafe && dev->config.flags & NBDX_FLAG_SWAP)
-		pr_warn("%s: not safe for swap: %s\n", dev->disk->disk_name, unsafe);
+	if (dev->config.flags & NBDX_FLAG_SWAP)
+		nbd_findings_visit(dev, true, say_finding, dev->disk->disk_name);
 }
 
 /* Show the device to the world: from here on requests come */

@@ -44,6 +44,7 @@
 #include <linux/nbd-netlink.h>
 
 #include "common/nbd-wire.h"
+#include "findings.h"
 #include "handshake.h"
 #include "uapi/nbswap-netlink.h"
 
@@ -250,6 +251,7 @@ struct nbd_tracking {
  * @backoff: ms to wait before the next attempt (thread)
  * @counters: under nbd_queue.lock
  * @error: why the last connection or attempt ended (nbd_queue.lock)
+ * @facts: what its socket was like when it became ready (nbd_queue.lock)
  * @notice: preallocated netlink message that tells of a lost link (thread)
  * @neighbour: its next hop (thread)
  * @tracking: does conntrack see its connection (thread)
@@ -303,6 +305,7 @@ struct nbd_link {
 	unsigned int backoff;
 	struct nbd_counters counters;
 	char error[NBD_HANDSHAKE_TEXT_MAX];
+	struct nbd_link_facts facts;
 	struct sk_buff *notice;
 	struct nbd_neighbour neighbour;
 	struct nbd_tracking tracking;
@@ -360,6 +363,7 @@ struct nbd_config {
  * @abort: SETUP is to be given up, DO_IT to end
  * @pid_file: /sys/block/DEV/pid is there (who owns SETUP or TEARDOWN)
  * @backend_file: /sys/block/DEV/backend is
+ * @rings: sizes of receive rings, as they were last known (lock)
  * @stale: disconnected by force, and whoever had it open has it open still
  * @ioctl: what the NBD_* ioctls have set for the next NBD_DO_IT, under @lock
  * @close_work: disconnects after the last close, NBD_CFLAG_DISCONNECT_ON_CLOSE
@@ -390,6 +394,7 @@ struct nbd_device {
 	bool stale;
 	bool pid_file;
 	bool backend_file;
+	struct nbd_nic_ring rings[NBD_RESERVE_NICS];
 
 	struct {
 		struct socket *socks[NBDX_MAX_LINKS];
@@ -426,7 +431,6 @@ int nbd_device_disconnect(struct nbd_device *dev, bool force);
 void nbd_device_teardown(struct nbd_device *dev);
 int nbd_device_hand_over(struct nbd_device *dev, struct socket *sock);
 void nbd_config_clear(struct nbd_config *config);
-const char *nbd_device_not_swap_safe(const struct nbd_device *dev);
 
 /* queue.c */
 extern const struct blk_mq_ops nbd_mq_ops;

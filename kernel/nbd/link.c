@@ -564,6 +564,7 @@ static void go_ready(struct nbd_link *link)
 	nbd_socket_go_live(link);
 	set_fence(link, !link->adopted && link->handshake.fenced ? NBDX_FENCE_SESSION :
 								   NBDX_FENCE_DELAY);
+	nbd_findings_note(link, link->sock->sk);
 	set_state(link, NBDX_LS_READY);
 	nbd_queue_kick(dev);
 	if (losses && peer)

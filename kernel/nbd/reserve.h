@@ -24,11 +24,11 @@
  * nobody reads may hold of the memory that interrupts may use, which
  * net.ipv4.udp_mem and tcp_mem bound.
  */
-#define NBD_RESERVE_OTHERS	(1U << 20)
-#define NBD_RESERVE_ATOMIC	(2U << 20)
+#define NBD_RESERVE_OTHERS	(1024U * 1024)
+#define NBD_RESERVE_ATOMIC	(2 * 1024U * 1024)
 
-/* Fragments of packets, each of IPv4 and IPv6, that a network may keep: net.ipv4.ipfrag_high_thresh */
-#define NBD_RESERVE_FRAGMENTS	(4U << 20)
+/* Fragments that may wait, of IPv4 and of IPv6 each: net.ipv4.ipfrag_high_thresh */
+#define NBD_RESERVE_FRAGMENTS	(4 * 1024U * 1024)
 
 /**
  * struct nbd_reserve_nic - a network card that replies arrive through

@@ -118,10 +118,50 @@ static int put_link(struct sk_buff *msg, struct nbd_link *link, struct nbd_count
 	return 0;
 }
 
+struct put_finding {
+	struct sk_buff *msg;
+	bool unsafe;
+};
+
+static int put_finding(const struct nbd_finding *finding, void *arg)
+{
+	struct put_finding *put = arg;
+	struct nlattr *nest;
+
+	/* The most severe come first */
+	if (finding->severity == NBDX_SEVERITY_UNSAFE && !put->unsafe) {
+		put->unsafe = true;
+		if (nla_put_string(put->msg, NBDX_DEVICE_WHY, finding->text))
+			return -EMSGSIZE;
+	}
+	nest = nla_nest_start(put->msg, NBDX_DEVICE_FINDING);
+	if (!nest || nla_put_string(put->msg, NBDX_FINDING_ID, finding->id) ||
+	    nla_put_u32(put->msg, NBDX_FINDING_SEVERITY, finding->severity) ||
+	    nla_put_string(put->msg, NBDX_FINDING_TEXT, finding->text))
+		return -EMSGSIZE;
+	nla_nest_end(put->msg, nest);
+	return 0;
+}
+
+/* Is it safe for swap, what weakens that, and what does it need for it? */
+static int put_safety(struct sk_buff *msg, struct nbd_device *dev)
+{
+	struct put_finding put = { .msg = msg };
+	struct nbd_reserve reserve;
+	u64 min_free;
+
+	nbd_reserve_of_device(dev, &reserve, &min_free);
+	if (put_u64(msg, NBDX_DEVICE_RESERVE, reserve.total, NBDX_DEVICE_PAD) ||
+	    put_u64(msg, NBDX_DEVICE_MIN_FREE, min_free, NBDX_DEVICE_PAD) ||
+	    nbd_findings_visit(dev, false, put_finding, &put) ||
+	    nla_put_u8(msg, NBDX_DEVICE_SWAP_SAFE, !put.unsafe))
+		return -EMSGSIZE;
+	return 0;
+}
+
 static int put_config(struct sk_buff *msg, struct nbd_device *dev, bool all)
 {
 	const struct nbd_config *config = &dev->config;
-	const char *why = nbd_device_not_swap_safe(dev);
 
 	return (all && nla_put_string(msg, NBDX_DEVICE_EXPORT, config->export ?: "")) ||
 	       put_u64(msg, NBDX_DEVICE_SIZE, (u64)get_capacity(dev->disk) << SECTOR_SHIFT,
@@ -138,8 +178,6 @@ static int put_config(struct sk_buff *msg, struct nbd_device *dev, bool all)
 		       NBDX_DEVICE_PAD) ||
 	       nla_put_u32(msg, NBDX_DEVICE_LINK_TIMEOUT, config->link_timeout) ||
 	       nla_put_u32(msg, NBDX_DEVICE_FENCE_DELAY, config->fence_delay) ||
-	       nla_put_u8(msg, NBDX_DEVICE_SWAP_SAFE, !why) ||
-	       (why && nla_put_string(msg, NBDX_DEVICE_WHY, why)) ||
 	       (all && config->backend &&
 		nla_put_string(msg, NBDX_DEVICE_BACKEND, config->backend)) ?
 		-EMSGSIZE : 0;
@@ -180,7 +218,8 @@ int nbd_status_fill(struct sk_buff *msg, struct nbd_device *dev, bool all)
 	    nla_put_u32(msg, NBDX_DEVICE_INFLIGHT, READ_ONCE(dev->queue.inflight)))
 		err = -EMSGSIZE;
 	if (!err && dev->state != NBDX_STATE_FREE)
-		err = put_config(msg, dev, all) ?: put_links(msg, dev, all);
+		err = put_config(msg, dev, all) ?: put_safety(msg, dev) ?:
+		      put_links(msg, dev, all);
 	mutex_unlock(&dev->lock);
 	if (err)
 		return err;
