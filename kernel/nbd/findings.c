@@ -68,6 +68,7 @@ struct view {
 	struct nbd_device *dev;
 	struct nbd_link_facts facts[NBDX_MAX_LINKS];
 	unsigned int nr_facts;
+	bool delays;		/* a server does not say when old writes have landed */
 	struct nbd_nics nics;
 	u64 min_free;		/* needed, bytes */
 	u64 min_zones;		/* sum of the zones' min watermarks, bytes */
@@ -85,6 +86,7 @@ static void look(struct nbd_device *dev, struct view *view)
 			continue;
 		spin_lock_bh(&dev->queue.lock);
 		view->facts[view->nr_facts] = dev->links[i]->facts;
+		view->delays |= dev->links[i]->fence == NBDX_FENCE_DELAY;
 		spin_unlock_bh(&dev->queue.lock);
 		if (view->facts[view->nr_facts].ifindex)
 			nbd_nics_add(&view->nics, dev->config.net,
@@ -325,6 +327,27 @@ static bool check_xfrm(const struct view *view, char *text, size_t len)
 	return true;
 }
 
+static bool check_no_fence(const struct view *view, char *text, size_t len)
+{
+	if (!view->delays || READ_ONCE(view->dev->config.fence_delay))
+		return false;
+	snprintf(text, len,
+		 "the server knows no sessions and fence_delay is 0: after a reconnect an old write may land on top of a newer one");
+	return true;
+}
+
+static bool check_fence_delay(const struct view *view, char *text, size_t len)
+{
+	unsigned int ms = READ_ONCE(view->dev->config.fence_delay);
+
+	if (!view->delays || !ms)
+		return false;
+	snprintf(text, len,
+		 "the server knows no sessions: that no old write lands on top of a newer one after a reconnect rests on a wait of %u ms",
+		 ms);
+	return true;
+}
+
 static bool check_min_free(const struct view *view, char *text, size_t len)
 {
 	if (view->min_zones >= view->min_free)
@@ -493,8 +516,10 @@ static const struct {
 	{ .id = "nic-offload", .severity = NBDX_SEVERITY_WARNING, .nic = check_offload },
 	{ .id = "napi-threaded", .severity = NBDX_SEVERITY_WARNING, .nic = check_threaded },
 	{ .id = "bond-lacp", .severity = NBDX_SEVERITY_WARNING, .nic = check_lacp },
+	{ .id = "no-fence", .severity = NBDX_SEVERITY_WARNING, .device = check_no_fence },
 	{ .id = "min-free", .severity = NBDX_SEVERITY_WARNING, .device = check_min_free,
 	  .later = true },
+	{ .id = "fence-delay", .severity = NBDX_SEVERITY_NOTE, .device = check_fence_delay },
 	{ .id = "nic-heads", .severity = NBDX_SEVERITY_NOTE, .nic = check_heads },
 	{ .id = "nic-unknown", .severity = NBDX_SEVERITY_NOTE, .nic = check_unknown },
 	{ .id = "nic-gro", .severity = NBDX_SEVERITY_NOTE, .nic = check_gro },
@@ -526,6 +551,7 @@ int nbd_findings_visit(struct nbd_device *dev, bool first,
 	for (i = 0; i < ARRAY_SIZE(checks) && !ret; i++) {
 		finding.id = checks[i].id;
 		finding.severity = checks[i].severity;
+		finding.subject = NULL;
 		if (first && checks[i].later)
 			continue;
 		if (checks[i].device) {
@@ -533,9 +559,11 @@ int nbd_findings_visit(struct nbd_device *dev, bool first,
 				ret = say(&finding, arg);
 			continue;
 		}
-		for (j = 0; j < view.nics.n && !ret; j++)
+		for (j = 0; j < view.nics.n && !ret; j++) {
+			finding.subject = view.nics.nic[j].name;
 			if (checks[i].nic(&view.nics.nic[j], finding.text, sizeof(finding.text)))
 				ret = say(&finding, arg);
+		}
 	}
 	return ret;
 }

@@ -107,11 +107,13 @@ struct nbd_nic_ring {
  * struct nbd_finding - something that weakens the promise
  * @id: stable name
  * @severity: NBDX_SEVERITY_*
+ * @subject: name of the network device it is about, NULL: of none
  * @text: a clause or sentence without a full stop: what, and what comes of it
  */
 struct nbd_finding {
 	const char *id;
 	u32 severity;
+	const char *subject;
 	char text[NBD_FINDING_TEXT];
 };
 

@@ -137,7 +137,9 @@ static int put_finding(const struct nbd_finding *finding, void *arg)
 	nest = nla_nest_start(put->msg, NBDX_DEVICE_FINDING);
 	if (!nest || nla_put_string(put->msg, NBDX_FINDING_ID, finding->id) ||
 	    nla_put_u32(put->msg, NBDX_FINDING_SEVERITY, finding->severity) ||
-	    nla_put_string(put->msg, NBDX_FINDING_TEXT, finding->text))
+	    nla_put_string(put->msg, NBDX_FINDING_TEXT, finding->text) ||
+	    (finding->subject &&
+	     nla_put_string(put->msg, NBDX_FINDING_SUBJECT, finding->subject)))
 		return -EMSGSIZE;
 	nla_nest_end(put->msg, nest);
 	return 0;

@@ -181,6 +181,7 @@ enum {
 	NBDX_FINDING_ID,		/* string, stable, such as "nic-virtio" */
 	NBDX_FINDING_SEVERITY,		/* u32, NBDX_SEVERITY_* */
 	NBDX_FINDING_TEXT,		/* string, a sentence */
+	NBDX_FINDING_SUBJECT,		/* string, the network device it is about, if any */
 	__NBDX_FINDING_MAX,
 };
 
