@@ -109,7 +109,7 @@ print_tap() {
 		print "metric\t" name "\t" run "\t" kv[1] "\t" kv[2] >> results
 		next
 	}
-	/^# (beat|live )/ { next }
+	/^# (beat|live |probe )/ { next }
 	/^#/ { print }
 	END { print "count\t" n "\t" failed + 0 >> results }'
 	_count=$(grep '^count' "$RESULTS" | tail -n 1)
