@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The server as a process: its signals, limits and ways to start.
 
-server_life.py PROGRAM DIRECTORY: starts PROGRAM as it needs it, with files in DIRECTORY.
-Prints "ok - text" or "not ok - text" for every check.
+server_life.py PROGRAM DIRECTORY, see serve.py.
 """
 
-import contextlib
 import os
 import resource
 import shutil
@@ -17,74 +15,10 @@ import sys
 import threading
 import time
 
+from serve import *  # pylint: disable=wildcard-import,unused-wildcard-import
 from wire import *  # pylint: disable=wildcard-import,unused-wildcard-import
 
-PROGRAM, DIR = sys.argv[1], sys.argv[2]
 SIZE = 16 << 20
-DISK = os.path.join(DIR, "life.img")
-running = []
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Server:
-    """A server in the foreground that listens; its log is in self.log."""
-
-    def __init__(self, config=None, args=(), port=None, **popen):
-        self.port = port or free_port()
-        self.log_file = os.path.join(DIR, f"life-{self.port}.log")
-        self.config = os.path.join(DIR, f"life-{self.port}.conf")
-        if config is None:
-            args = [f"127.0.0.1@{self.port}", DISK, *args]
-        else:
-            self.write(config)
-            args = ["-C", self.config, *args]
-        with open(self.log_file, "w", encoding="utf-8") as log:
-            self.process = subprocess.Popen([PROGRAM, "-n", *args], stderr=log, **popen)
-        running.append(self)
-        self.wait_for("serving")
-
-    def write(self, config):
-        with open(self.config, "w", encoding="utf-8") as f:
-            f.write(f"[generic]\nlistenaddr = 127.0.0.1\nport = {self.port}\n{config}")
-
-    def log(self):
-        with open(self.log_file, encoding="utf-8") as f:
-            return f.read()
-
-    def wait_for(self, text, seconds=10):
-        end = time.monotonic() + seconds
-        while text not in self.log():
-            assert time.monotonic() < end and self.process.poll() is None, self.log()
-            time.sleep(0.02)
-
-    def client(self, **args):
-        return Client(("127.0.0.1", self.port), **args)
-
-    def connected(self, name=b""):
-        c = self.client()
-        c.start(name)
-        return c
-
-    def term(self):
-        self.process.send_signal(signal.SIGTERM)
-
-    def end(self, seconds=15):
-        """The exit status; -9 after a kill."""
-        running.remove(self)
-        return self.process.wait(seconds)
-
-    def stop(self):
-        self.term()
-        assert self.end() == 0, self.log()
-
-
-def export(name, path=DISK, more=""):
-    return f"[{name}]\nexportname = {path}\n{more}"
 
 
 def term_idle():
@@ -396,21 +330,6 @@ def block_device():
         subprocess.run(["losetup", "-d", device], check=True)
 
 
-@contextlib.contextmanager
-def ext4():
-    """A small file system of our own, mounted."""
-    image, mount = os.path.join(DIR, "ext4.img"), os.path.join(DIR, "ext4")
-    with open(image, "wb") as f:
-        f.truncate(32 << 20)
-    os.makedirs(mount, exist_ok=True)
-    subprocess.run(["mkfs.ext4", "-qF", image], check=True)
-    subprocess.run(["mount", "-o", "loop", image, mount], check=True)
-    try:
-        yield mount
-    finally:
-        subprocess.run(["umount", "-l", mount], check=True)
-
-
 def stable_storage():
     """FLUSH, FUA and sync put data on the disk, and nothing else does"""
     def unwritten(path):
@@ -556,19 +475,6 @@ CHECKS = (term_idle, term_drains, term_options, term_twice, kill_and_restart, re
           missing_file, no_space, block_device,
           stable_storage, slow_requests, daemon, inetd, privileges,
           exit_codes, output_config)
-
-
-def attempt(check, bad):
-    try:
-        check()
-        print(f"ok - {check.__doc__}", flush=True)
-    except Exception as e:  # pylint: disable=broad-except
-        bad.append(check)
-        line = e.__traceback__
-        while line.tb_next and line.tb_next.tb_frame.f_code.co_filename == __file__:
-            line = line.tb_next
-        print(f"# {type(e).__name__} {e} in line {line.tb_lineno}".replace("\n", "\n# "))
-        print(f"not ok - {check.__doc__}", flush=True)
 
 
 def main():
