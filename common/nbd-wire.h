@@ -52,7 +52,7 @@
  * option first ends and drains every older connection that said the same and
  * then answers ACK: nothing sent on those can be written any longer.  Where it
  * cannot within NBD_WIRE_X_SESSION_DRAIN_S it answers ERR_X_BUSY, and the client
- * may ask again.  Sent before GO or EXPORT_NAME, at most once a connection.
+ * may ask again.  Sent before GO or EXPORT_NAME; once more only after ERR_X_BUSY.
  */
 #define NBD_WIRE_OPT_X_SESSION		 0x6e625301u
 #define NBD_WIRE_X_SESSION_ID_LEN	 16

@@ -82,6 +82,8 @@ static int write_all(struct file *f, struct iovec *iov, int count, uint64_t offs
 	ssize_t n;
 
 	while (count) {
+		if (srv_backend_cancelled(&f->base))
+			return -ECANCELED;
 		n = pwritev2(f->fd, iov, count, (off_t)offset, flags);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -107,6 +109,9 @@ static int file_flush(struct srv_backend *b)
 {
 	int ret;
 
+	/* It changes nothing, but takes long: nobody is to wait for it */
+	if (srv_backend_cancelled(b))
+		return -ECANCELED;
 	do {
 		ret = fdatasync(to_file(b)->fd);
 	} while (ret < 0 && errno == EINTR);
@@ -137,6 +142,8 @@ static int do_fallocate(struct file *f, int mode, uint64_t offset, uint64_t len)
 {
 	int ret;
 
+	if (srv_backend_cancelled(&f->base))
+		return -ECANCELED;
 	do {
 		ret = fallocate(f->fd, mode, (off_t)offset, (off_t)len);
 	} while (ret < 0 && errno == EINTR);

@@ -3,10 +3,13 @@
  * What an export's data lives in.  Offsets and lengths have been checked
  * against the size.  Every operation returns 0 or a negative errno, has done
  * all of it or tells why not, and may be called by several threads at once.
+ * Those made of several changes ask srv_backend_cancelled() before each, and
+ * return -ECANCELED.
  */
 #ifndef SRV_BACKEND_H
 #define SRV_BACKEND_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,9 +32,16 @@ struct srv_backend_ops {
 struct srv_backend {
 	const struct srv_backend_ops *ops;
 	uint64_t size;
-	uint32_t preferred_block; /* power of two, 4096 or more */
-	uint64_t id[2];		  /* the same for two that share their data */
+	uint32_t preferred_block;     /* power of two, 4096 or more */
+	uint64_t id[2];		      /* the same for two that share their data */
+	const atomic_bool *cancelled; /* set by whoever opened it, or NULL */
 };
+
+/* Is nothing more to be changed, also not the rest of what has been begun? */
+static inline bool srv_backend_cancelled(const struct srv_backend *b)
+{
+	return b->cancelled && atomic_load(b->cancelled);
+}
 
 /*
  * A file or block device.  With @create a missing file is made, of @size

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "server/acl.h"
+#include "server/fence.h"
 #include "server/socket.h"
 
 #define STACK_SIZE (256 << 10)
@@ -118,7 +119,9 @@ static bool open_backend(struct srv_conn *c)
 	if (c->backend)
 		return true;
 	c->backend = srv_file_open(export->path, export->readonly, export->size, &what);
-	if (!c->backend && srv_server_may_log(c->srv))
+	if (c->backend)
+		c->backend->cancelled = &c->ended;
+	else if (srv_server_may_log(c->srv))
 		nbd_err("export '%s': cannot %s %s: %s", export->name, what, export->path,
 			strerror(errno));
 	return c->backend;
@@ -181,10 +184,22 @@ static void conn_open(struct srv_conn *c)
 	}
 }
 
+static void conn_fence(struct srv_conn *c)
+{
+	bool drained = srv_fence(c);
+
+	/* Only then has the client something better to do than to ask again */
+	if (atomic_load(&c->srv->stopping))
+		srv_session_shutdown(&c->session);
+	srv_session_fenced(&c->session, drained);
+}
+
 /* Nothing more is read from the client; say why */
 static bool end(struct srv_conn *c, const char *why)
 {
 	c->done = true;
+	if (atomic_load(&c->ended))
+		why = "a newer connection of its session has come";
 	if (c->session.in_transmission)
 		nbd_info("client %s leaves export '%s': %s", c->peer, c->export->name, why);
 	else if (c->session.state != SRV_CLOSED || !c->session.closing) {
@@ -241,7 +256,7 @@ static bool next_request(struct srv_conn *c, struct srv_worker *w)
 	size_t len;
 
 	for (;;) {
-		if (atomic_load(&c->dead))
+		if (atomic_load(&c->ended) || atomic_load(&c->dead))
 			return end(c, "replies cannot be sent");
 		if (atomic_load(&c->srv->stopping))
 			srv_session_shutdown(s);
@@ -257,6 +272,9 @@ static bool next_request(struct srv_conn *c, struct srv_worker *w)
 			return end(c, s->reason);
 		case SRV_OPEN:
 			conn_open(c);
+			break;
+		case SRV_FENCE:
+			conn_fence(c);
 			break;
 		case SRV_SEND:
 			ret = srv_conn_send(c, s->out, s->out_len, NULL, 0);
@@ -316,6 +334,9 @@ static void answer(struct srv_conn *c, struct srv_worker *w)
 {
 	uint32_t error = srv_execute(c->backend, c->export, &w->req, w->buf);
 
+	/* Perhaps it was never begun: an error would be taken for the disk's */
+	if (atomic_load(&c->ended))
+		return;
 	if (error)
 		log_failure(c, &w->req, error);
 	reply(c, w, error);
@@ -443,6 +464,9 @@ static void *conn_main(void *arg)
 	/* Nobody reads any more, so nobody adds a worker */
 	for (i = 1; i < c->n_workers; i++)
 		pthread_join(c->workers[i].thread, NULL);
+	/* Its place is free for the connection that may be waiting for it */
+	unclaim(c);
+	srv_fence_leave(c);
 	close_export(c);
 	if (c->quiet)
 		srv_socket_linger(c->fd, srv_now_ms() + SRV_LINGER_MS);
@@ -482,6 +506,7 @@ static struct srv_conn *conn_new(struct srv_server *srv, int fd,
 	c->deadline = srv_now_ms() + (int64_t)c->listed->handshake_timeout * 1000;
 	c->max_workers = (unsigned int)c->listed->max_threads;
 	srv_session_init(&c->session, c->listed->allowlist ? list_export : NULL, c);
+	c->session.can_fence = !srv->one_client;
 	c->workers = calloc(c->max_workers, sizeof(*c->workers));
 	if (!c->workers || !init_worker(c, &c->workers[0])) {
 		c->fd = -1; /* the caller closes it */

@@ -31,6 +31,9 @@ struct srv_conn {
 	struct srv_conn *next, *prev;	  /* srv->lock */
 	const struct srv_export *claimed; /* counted against its limit; srv->lock */
 	uint64_t claimed_id[2];		  /* of the file behind @claimed; srv->lock */
+	uint64_t turn;			  /* in its session, 0: in none; srv->lock, as both below */
+	uint8_t session_id[NBD_WIRE_X_SESSION_ID_LEN];
+	uint32_t session_link;
 	int fd;
 	struct sockaddr_storage addr;
 	char peer[SRV_PEER_LEN]; /* addr, for messages */
@@ -39,7 +42,8 @@ struct srv_conn {
 	struct srv_config *config; /* holds @export */
 	const struct srv_export *export;
 	struct srv_backend *backend;
-	atomic_bool dead; /* the socket has failed */
+	atomic_bool dead;  /* the socket has failed */
+	atomic_bool ended; /* a newer connection of its session has come: begin nothing */
 
 	/* Locks: rx before tx, never the other way */
 	pthread_mutex_t tx_lock;	/* whole replies go out one after the other */

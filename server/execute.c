@@ -10,6 +10,9 @@ uint32_t srv_execute(struct srv_backend *b, const struct srv_export *export,
 	bool keep = req->flags & NBD_WIRE_CMD_FLAG_NO_HOLE;
 	int ret;
 
+	/* Right before the work, see fence.c */
+	if (srv_backend_cancelled(b))
+		return srv_wire_error(ECANCELED);
 	switch (req->type) {
 	case NBD_WIRE_CMD_READ:
 		ret = b->ops->read(b, buf, req->length, req->offset);

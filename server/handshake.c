@@ -84,6 +84,8 @@ static uint32_t option_limit(uint32_t opt)
 	case NBD_WIRE_OPT_INFO:
 	case NBD_WIRE_OPT_GO:
 		return SRV_MAX_OPTION;
+	case NBD_WIRE_OPT_X_SESSION:
+		return NBD_WIRE_X_SESSION_LEN;
 	default:
 		return 0;
 	}
@@ -186,6 +188,46 @@ static enum srv_event take_list(struct srv_session *s)
 	return put_list(s);
 }
 
+/* u8 id[16], u32 link */
+static enum srv_event take_session(struct srv_session *s)
+{
+	const uint8_t *id = s->in;
+	uint32_t link;
+
+	if (!s->can_fence)
+		return finish_option(s, NBD_WIRE_REP_ERR_UNSUP,
+				     "sessions need one server for all connections");
+	if (s->opt_len != NBD_WIRE_X_SESSION_LEN)
+		return finish_option(s, NBD_WIRE_REP_ERR_INVALID, "a session is told in 20 bytes");
+	link = nbd_get_be32(s->in + NBD_WIRE_X_SESSION_ID_LEN);
+	if (s->fenced)
+		return finish_option(s, NBD_WIRE_REP_ERR_INVALID,
+				     "the session has been told already");
+	if (s->announced &&
+	    (memcmp(s->session_id, id, sizeof(s->session_id)) || s->session_link != link))
+		return finish_option(s, NBD_WIRE_REP_ERR_INVALID,
+				     "another session has been told before");
+	if (!s->announced) {
+		memcpy(s->session_id, id, sizeof(s->session_id));
+		s->session_link = link;
+		s->announced = true;
+	}
+	s->state = SRV_FENCING;
+	return SRV_FENCE;
+}
+
+void srv_session_fenced(struct srv_session *s, bool drained)
+{
+	s->fenced = drained;
+	if (drained)
+		finish_option(s, NBD_WIRE_REP_ACK, NULL);
+	else if (s->shutdown)
+		finish_option(s, NBD_WIRE_REP_ERR_SHUTDOWN, "the server is shutting down");
+	else
+		finish_option(s, NBD_WIRE_REP_ERR_X_BUSY,
+			      "an older connection of the session is still at work; ask again");
+}
+
 /* All data of the option is in s->in, or has been passed over as too long */
 static enum srv_event take_option(struct srv_session *s, bool too_long)
 {
@@ -215,6 +257,8 @@ static enum srv_event take_option(struct srv_session *s, bool too_long)
 		if (too_long)
 			return finish_option(s, NBD_WIRE_REP_ERR_INVALID, "STARTTLS takes no data");
 		return finish_option(s, NBD_WIRE_REP_ERR_POLICY, "this server has no TLS");
+	case NBD_WIRE_OPT_X_SESSION:
+		return take_session(s);
 	default:
 		return finish_option(s, NBD_WIRE_REP_ERR_UNSUP, "option not supported");
 	}

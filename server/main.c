@@ -155,6 +155,7 @@ static int start_inetd(struct srv_server *srv)
 		return -1;
 	}
 	fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+	srv->one_client = true;
 	ret = fd < 0 ? -errno : srv_conn_start(srv, fd, &addr);
 	if (!ret)
 		return 0;

@@ -15,8 +15,14 @@ int64_t srv_now_ms(void)
 
 int srv_server_init(struct srv_server *srv, struct srv_config *config)
 {
+	pthread_condattr_t attr;
+
 	*srv = (struct srv_server){ .config = config, .stop_fd = -1, .idle_fd = -1 };
 	pthread_mutex_init(&srv->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&srv->left, &attr);
+	pthread_condattr_destroy(&attr);
 	srv->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	srv->idle_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return srv->stop_fd < 0 || srv->idle_fd < 0 ? -errno : 0;
@@ -29,6 +35,7 @@ void srv_server_destroy(struct srv_server *srv)
 	if (srv->idle_fd >= 0)
 		close(srv->idle_fd);
 	srv_config_put(srv->config);
+	pthread_cond_destroy(&srv->left);
 	pthread_mutex_destroy(&srv->lock);
 }
 
@@ -59,6 +66,10 @@ void srv_server_stop(struct srv_server *srv)
 	atomic_store(&srv->stopping, true);
 	/* Cannot fail: the counter is nowhere near its maximum */
 	eventfd_write(srv->stop_fd, 1);
+	/* Under the lock: nobody is between looking at stopping and waiting */
+	pthread_mutex_lock(&srv->lock);
+	pthread_cond_broadcast(&srv->left);
+	pthread_mutex_unlock(&srv->lock);
 }
 
 bool srv_server_may_log(struct srv_server *srv)

@@ -23,7 +23,10 @@ struct srv_server {
 	int idle_fd;			/* eventfd, written when the last connection ends */
 	atomic_bool stopping;		/* set before stop_fd is written */
 	_Atomic int64_t drain_deadline; /* srv_now_ms() at which stopping ends; set before */
+	bool one_client;		/* set at the start: others have their own processes */
 	pthread_mutex_t lock;		/* of all below */
+	pthread_cond_t left;		/* a connection has left its session or must not wait */
+	uint64_t turns;			/* the last one taken in a session, see fence.c */
 	struct srv_config *config;	/* in force for new clients */
 	struct srv_conn *conns;
 	unsigned int clients;

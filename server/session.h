@@ -49,6 +49,8 @@ enum srv_event {
 	SRV_MORE,    /* it has taken all input: give more */
 	SRV_SEND,    /* send out[0..out_len), then call srv_session_sent() */
 	SRV_OPEN,    /* open the export @name, then call srv_session_opened() */
+	SRV_FENCE,   /* end and drain older connections of @session_id and @session_link,
+			then call srv_session_fenced() */
 	SRV_REQUEST, /* @req is to be answered; a good WRITE's payload comes next in the stream */
 	SRV_CLOSE,   /* finish what is in flight, then close; @reason says why */
 };
@@ -60,6 +62,7 @@ enum srv_state {
 	SRV_OPTION_DATA,
 	SRV_OPTION_SKIP,  /* data too long to hold: told so when all of it has passed */
 	SRV_OPENING,	  /* the owner is opening an export */
+	SRV_FENCING,	  /* the owner is waiting for older connections */
 	SRV_LISTING,	  /* in the middle of the answer to LIST */
 	SRV_HEADER,	  /* transmission: a request */
 	SRV_PAYLOAD_SKIP, /* the payload of a refused WRITE */
@@ -84,6 +87,9 @@ struct srv_session {
 	bool closing;	  /* close once @out is sent */
 	srv_list_fn list; /* NULL: listing is against policy */
 	void *list_ctx;
+	bool can_fence; /* the owner knows all connections; it says so after srv_session_init() */
+	bool announced; /* the client has told its session, and it never changes after that */
+	bool fenced;	/* and older connections have been drained */
 
 	uint32_t opt; /* the option under way */
 	uint32_t opt_len;
@@ -97,6 +103,8 @@ struct srv_session {
 	struct srv_export_info info; /* valid once in_transmission */
 	struct srv_request req;
 	const char *name; /* SRV_OPEN: what to open, terminated */
+	uint8_t session_id[NBD_WIRE_X_SESSION_ID_LEN];
+	uint32_t session_link;
 	char reason[SRV_MAX_REASON];
 
 	size_t in_len; /* bytes of the item under way in @in */
@@ -119,6 +127,12 @@ void srv_session_sent(struct srv_session *s);
  */
 void srv_session_opened(struct srv_session *s, enum srv_open_result result,
 			const struct srv_export_info *info, const char *why);
+
+/*
+ * The answer to SRV_FENCE.  @drained: nothing that came on older connections of
+ * the session can be written any longer; if not, the client may ask again.
+ */
+void srv_session_fenced(struct srv_session *s, bool drained);
 
 /* From here on options and requests are refused: the server is shutting down */
 void srv_session_shutdown(struct srv_session *s);

@@ -69,6 +69,9 @@ ssize_t srv_conn_recv(struct srv_conn *c, void *buf, size_t len)
 	int ret;
 
 	for (;;) {
+		/* What the kernel has received before it was shut down is not wanted */
+		if (atomic_load(&c->ended))
+			return -ECANCELED;
 		n = recvmsg(c->fd, &msg, MSG_DONTWAIT);
 		if (n > 0)
 			break;

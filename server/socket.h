@@ -13,7 +13,8 @@
  * Receive into @buf, and what is left over into the connection's empty rbuf.
  * Returns the bytes that went to @buf (0 when @len is 0 and rbuf got some), or
  * -EPIPE at the end of the stream, -ETIMEDOUT, -ESHUTDOWN when the server is
- * stopping and nothing is half received, or another negative errno.
+ * stopping and nothing is half received, -ECANCELED when the connection has been
+ * ended, or another negative errno.
  */
 ssize_t srv_conn_recv(struct srv_conn *c, void *buf, size_t len);
 

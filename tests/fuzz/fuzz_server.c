@@ -67,6 +67,14 @@ static const struct srv_backend_ops mem_ops = {
 	.zero = mem_zero,
 };
 
+/* What the session under way has been fenced with */
+static struct {
+	const struct srv_session *s;
+	uint8_t id[NBD_WIRE_X_SESSION_ID_LEN];
+	uint32_t link;
+	uint32_t busy; /* answers that are still to say so */
+} fence_of;
+
 static const char *const names[] = { "", "disk", "ro" };
 
 static bool list(void *ctx, unsigned int i, const char **name, const char **description)
@@ -103,6 +111,24 @@ static void open_export(struct srv_session *s)
 		srv_session_opened(s, SRV_OPEN_POLICY, NULL, "not for you");
 	else
 		srv_session_opened(s, SRV_OPEN_UNKNOWN, NULL, "unknown");
+}
+
+/* Older connections are busy as often as the upper half of the link says */
+static void fence(struct srv_session *s)
+{
+	assert(s->can_fence && s->announced && !s->fenced && !s->shutdown && !s->in_transmission);
+	if (s != fence_of.s) {
+		fence_of.s = s;
+		memcpy(fence_of.id, s->session_id, sizeof(fence_of.id));
+		fence_of.link = s->session_link;
+		fence_of.busy = s->session_link >> 16;
+	}
+	/* Others know the connection by these: they must stay */
+	assert(!memcmp(fence_of.id, s->session_id, sizeof(fence_of.id)));
+	assert(fence_of.link == s->session_link);
+	srv_session_fenced(s, !fence_of.busy);
+	if (fence_of.busy)
+		fence_of.busy--;
 }
 
 /* Everything sent in the handshake is one greeting, option replies, or a size and flags */
@@ -182,6 +208,10 @@ static bool feed(struct srv_session *s, const uint8_t **in, size_t *len, size_t 
 			*len -= n - left;
 			open_export(s);
 			break;
+		case SRV_FENCE:
+			*len -= n - left;
+			fence(s);
+			break;
 		case SRV_REQUEST:
 			*len -= n - left;
 			if (!request(s, in, len))
@@ -212,7 +242,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* What one input leaves must not matter to the next */
 	memset(disk, 0, sizeof(disk));
 	memset(&s, 0x5a, sizeof(s));
+	memset(&fence_of, 0, sizeof(fence_of));
 	srv_session_init(&s, data[0] % 5 ? list : NULL, NULL);
+	s.can_fence = data[0] % 7;
 	if (data[0] & 0x80) {
 		size_t first = len / 2;
 

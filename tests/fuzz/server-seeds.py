@@ -7,6 +7,7 @@ import struct
 
 FIXED, NO_ZEROES = 1, 2
 EXPORT_NAME, ABORT, LIST, STARTTLS, INFO, GO, STRUCTURED = 1, 2, 3, 5, 6, 7, 8
+X_SESSION = 0x6e625301
 READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZEROES = range(7)
 FUA, NO_HOLE = 1, 2
 
@@ -23,6 +24,10 @@ def go(name=b"disk", wants=(), number=GO, name_len=None, count=None):
     data = struct.pack(">I", len(name) if name_len is None else name_len) + name
     data += struct.pack(">H", len(wants) if count is None else count)
     return option(number, data + b"".join(struct.pack(">H", w) for w in wants))
+
+
+def session(ident=b"sixteen.bytes.id", link=0):
+    return option(X_SESSION, ident + struct.pack(">I", link))
 
 
 def request(kind, offset=0, length=0, flag=0, data=b"", cookie=0x1234567890abcdef):
@@ -63,6 +68,15 @@ SEEDS = {
                     option(EXPORT_NAME, b"", 0xffffffff)),
     "shutdown-option": (0x80 | 11, flags() + go(b"none") + go(number=INFO) + go() + option(ABORT)),
     "shutdown-request": (0x80 | 11, flags() + go() + EVERYTHING * 2 + write(0, b"q" * 500)),
+    "session": (11, flags() + session() + go() + EVERYTHING),
+    "session-busy": (1, flags() + session(link=0x20000) + session(link=0x20000) + session() +
+                     session(b"another.session.", 0x20000) + session(link=0x20000) + go() +
+                     EVERYTHING),
+    "session-twice": (8, flags() + session() + session() + session(b"short") + option(X_SESSION) +
+                      session(b"L" * 17) + option(EXPORT_NAME, b"disk") + EVERYTHING),
+    "session-not-offered": (7, flags() + session() + option(X_SESSION) + go() + EVERYTHING),
+    "session-not-fixed": (11, flags(0) + session() + go()),
+    "session-shutdown": (0x80 | 11, flags() + session(link=0x10000) + session(link=0x10000) + go()),
     "bad-magic": (11, flags() + go() + request(READ, 0, 1) + b"\0" * 28),
     "bad-flags": (11, flags(7)),
 }

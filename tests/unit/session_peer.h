@@ -15,6 +15,8 @@ struct peer {
 	enum srv_event last; /* what the session wanted when it could not go on */
 	size_t step;	     /* bytes fed at a time; 0: all */
 	bool refuse;	     /* every export */
+	bool busy;	     /* older connections cannot be drained */
+	unsigned int fences; /* times that was asked for */
 	unsigned int opens;  /* exports asked for, and the last one's name */
 	char opened[NBD_WIRE_MAX_STRING + 1];
 	struct srv_export_info info;
@@ -29,6 +31,7 @@ static inline void peer_init(struct peer *p, srv_list_fn list)
 {
 	memset(p, 0, sizeof(*p));
 	srv_session_init(&p->s, list, p);
+	p->s.can_fence = true;
 	p->info = (struct srv_export_info){
 		.size = 1 << 20,
 		.flags = NBD_WIRE_FLAG_HAS_FLAGS | NBD_WIRE_FLAG_SEND_FLUSH |
@@ -62,6 +65,10 @@ static inline void peer_run(struct peer *p, const uint8_t **in, size_t *len)
 			snprintf(p->opened, sizeof(p->opened), "%s", p->s.name);
 			srv_session_opened(&p->s, p->refuse ? SRV_OPEN_UNKNOWN : SRV_OPEN_OK,
 					   &p->info, "no such export");
+			break;
+		case SRV_FENCE:
+			p->fences++;
+			srv_session_fenced(&p->s, !p->busy);
 			break;
 		case SRV_REQUEST:
 			p->req[p->n_requests++ % 16] = p->s.req;

@@ -262,13 +262,75 @@ static void execute(void **state)
 	assert_int_equal(srv_execute(b, &export, &req, NULL), NBD_WIRE_EINVAL);
 }
 
+static unsigned int writes;
+
+static int count_write(struct srv_backend *unused, const void *data, uint32_t len, uint64_t offset,
+		       bool fua)
+{
+	(void)unused;
+	(void)data;
+	(void)len;
+	(void)offset;
+	(void)fua;
+	writes++;
+	return 0;
+}
+
+/* A backend that does not ask is not called */
+static void cancelled_before(void **state)
+{
+	static const struct srv_backend_ops ops = { .write = count_write };
+	atomic_bool flag = false;
+	struct srv_backend counting = { .ops = &ops, .cancelled = &flag };
+	struct srv_export export = { 0 };
+	struct srv_request req = { .type = NBD_WIRE_CMD_WRITE, .length = 1 };
+
+	(void)state;
+	assert_int_equal(srv_execute(&counting, &export, &req, buf), 0);
+	assert_int_equal(writes, 1);
+	flag = true;
+	assert_int_not_equal(srv_execute(&counting, &export, &req, buf), 0);
+	assert_int_equal(writes, 1);
+}
+
+/* Told to begin nothing, it does not, also not by itself */
+static void cancelled(void **state)
+{
+	static const uint16_t types[] = { NBD_WIRE_CMD_WRITE, NBD_WIRE_CMD_TRIM,
+					  NBD_WIRE_CMD_WRITE_ZEROES, NBD_WIRE_CMD_FLUSH };
+	static uint8_t data[65536];
+	struct srv_export export = { .trim = true };
+	struct srv_request req = { .length = sizeof(data) };
+	atomic_bool flag = true;
+	size_t i;
+
+	(void)state;
+	b->cancelled = &flag;
+	for (i = 0; i < sizeof(types) / sizeof(*types); i++) {
+		req.type = types[i];
+		assert_int_not_equal(srv_execute(b, &export, &req, data), 0);
+	}
+	assert_int_equal(b->ops->write(b, data, sizeof(data), 1, false), -ECANCELED);
+	assert_int_equal(b->ops->write(b, data, sizeof(data), 1, true), -ECANCELED);
+	assert_int_equal(b->ops->zero(b, 1 << 20, 0, false, false), -ECANCELED);
+	assert_int_equal(b->ops->zero(b, 1 << 20, 511, true, true), -ECANCELED);
+	assert_int_equal(b->ops->flush(b), -ECANCELED);
+	check();
+	flag = false;
+	req.type = NBD_WIRE_CMD_WRITE;
+	assert_int_equal(srv_execute(b, &export, &req, data), 0);
+	memset(expected, 0, sizeof(data));
+	check();
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(read_and_write), T(read_cached), T(zero_ranges), T(space),
-		T(zero_beyond_4g), T(errors),	   T(opening),	   T(execute),
+		T(read_and_write), T(read_cached),	T(zero_ranges), T(space),
+		T(zero_beyond_4g), T(errors),		T(opening),	T(execute),
+		T(cancelled),	   T(cancelled_before),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

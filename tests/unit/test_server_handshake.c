@@ -442,6 +442,120 @@ static void idle_only_between_options(void **state)
 	assert_false(srv_session_idle(&p->s));
 }
 
+static const uint8_t session[] = "sixteen.bytes.id\0\1\2\3and more";
+
+/* Tell @len bytes of a session, get @expected and nothing else; @fences: times drained for */
+static void tell(const void *data, uint32_t len, uint32_t expected, unsigned int fences)
+{
+	unsigned int before = p->fences;
+	uint32_t text;
+
+	peer_option(p, NBD_WIRE_OPT_X_SESSION, data, len);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_X_SESSION, NULL, &text), expected);
+	assert_int_equal(p->got, p->seen);
+	/* Refusals say why, in one line */
+	assert_true(expected == NBD_WIRE_REP_ACK ? !text : text && text < 80);
+	assert_int_equal(p->fences - before, fences);
+}
+
+static void session_once(void **state)
+{
+	size_t pass;
+
+	(void)state;
+	for (pass = 0; pass < 2; pass++) {
+		peer_init(p, NULL);
+		p->step = pass;
+		peer_greet(p, BOTH);
+		tell(session, NBD_WIRE_X_SESSION_LEN, NBD_WIRE_REP_ACK, 1);
+		assert_memory_equal(p->s.session_id, session, NBD_WIRE_X_SESSION_ID_LEN);
+		assert_int_equal(p->s.session_link, 0x00010203);
+		assert_int_equal(p->opens, 0);
+		/* Again is too often, for the same one and for another */
+		tell(session, NBD_WIRE_X_SESSION_LEN, NBD_WIRE_REP_ERR_INVALID, 0);
+		tell(session + 1, NBD_WIRE_X_SESSION_LEN, NBD_WIRE_REP_ERR_INVALID, 0);
+		assert_int_equal(p->s.session_link, 0x00010203);
+		peer_go(p, NBD_WIRE_OPT_GO, "disk", 0, NULL);
+		assert_true(p->s.in_transmission);
+	}
+}
+
+static void session_then_export_name(void **state)
+{
+	(void)state;
+	peer_greet(p, BOTH);
+	peer_go(p, NBD_WIRE_OPT_INFO, "disk", 0, NULL);
+	p->seen = p->got;
+	tell(session, NBD_WIRE_X_SESSION_LEN, NBD_WIRE_REP_ACK, 1);
+	peer_option(p, NBD_WIRE_OPT_EXPORT_NAME, "disk", 4);
+	assert_true(p->s.in_transmission);
+}
+
+static void session_of_wrong_length(void **state)
+{
+	static const uint32_t lengths[] = { 0, 1, 16, 19, 21, 4096 };
+	static uint8_t junk[1000000];
+	size_t i;
+
+	(void)state;
+	peer_greet(p, BOTH);
+	for (i = 0; i < sizeof(lengths) / sizeof(*lengths); i++)
+		tell(junk, lengths[i], NBD_WIRE_REP_ERR_INVALID, 0);
+	tell(junk, sizeof(junk), NBD_WIRE_REP_ERR_INVALID, 0);
+	/* Which does not count as told */
+	tell(session, NBD_WIRE_X_SESSION_LEN, NBD_WIRE_REP_ACK, 1);
+}
+
+static void session_busy(void **state)
+{
+	(void)state;
+	peer_greet(p, BOTH);
+	p->busy = true;
+	tell(session, NBD_WIRE_X_SESSION_LEN, NBD_WIRE_REP_ERR_X_BUSY, 1);
+	tell(session, NBD_WIRE_X_SESSION_LEN, NBD_WIRE_REP_ERR_X_BUSY, 1);
+	/* Asking again is for the same session */
+	tell(session + 1, NBD_WIRE_X_SESSION_LEN, NBD_WIRE_REP_ERR_INVALID, 0);
+	tell("sixteen.bytes.id\0\1\2\4", NBD_WIRE_X_SESSION_LEN, NBD_WIRE_REP_ERR_INVALID, 0);
+	p->busy = false;
+	tell(session, NBD_WIRE_X_SESSION_LEN, NBD_WIRE_REP_ACK, 1);
+	tell(session, NBD_WIRE_X_SESSION_LEN, NBD_WIRE_REP_ERR_INVALID, 0);
+	peer_option(p, NBD_WIRE_OPT_ABORT, NULL, 0);
+	assert_int_equal(p->last, SRV_CLOSE);
+}
+
+static void session_not_offered(void **state)
+{
+	(void)state;
+	p->s.can_fence = false;
+	peer_greet(p, BOTH);
+	tell(session, NBD_WIRE_X_SESSION_LEN, NBD_WIRE_REP_ERR_UNSUP, 0);
+	tell(session, 3, NBD_WIRE_REP_ERR_UNSUP, 0);
+	peer_go(p, NBD_WIRE_OPT_GO, "disk", 0, NULL);
+	assert_true(p->s.in_transmission);
+}
+
+static void session_and_shutdown(void **state)
+{
+	const uint8_t *in = session;
+	uint8_t head[NBD_WIRE_OPTION_LEN];
+	size_t len = NBD_WIRE_X_SESSION_LEN;
+
+	(void)state;
+	peer_greet(p, BOTH);
+	nbd_put_be64(head, NBD_WIRE_OPTION_MAGIC);
+	nbd_put_be32(head + 8, NBD_WIRE_OPT_X_SESSION);
+	nbd_put_be32(head + 12, NBD_WIRE_X_SESSION_LEN);
+	peer_send(p, head, sizeof(head));
+	assert_int_equal(srv_session_next(&p->s, &in, &len), SRV_FENCE);
+	/* While the owner waits for others, the server is told to end */
+	srv_session_shutdown(&p->s);
+	srv_session_fenced(&p->s, false);
+	peer_send(p, NULL, 0);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_X_SESSION, NULL, NULL),
+			 NBD_WIRE_REP_ERR_SHUTDOWN);
+	tell(session, NBD_WIRE_X_SESSION_LEN, NBD_WIRE_REP_ERR_SHUTDOWN, 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -471,6 +585,12 @@ int main(void)
 		T(byte_by_byte),
 		T(shutdown_refuses_options),
 		T(idle_only_between_options),
+		T(session_once),
+		T(session_then_export_name),
+		T(session_of_wrong_length),
+		T(session_busy),
+		T(session_not_offered),
+		T(session_and_shutdown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
