@@ -232,6 +232,7 @@ assert not h.get_tls_negotiated() and len(h.pread(1, 0)) == 1"
 
 script "$here/server_wire.py" "$port" $size
 script "$here/server_life.py" "$SERVER" "$dir"
+script "$here/server_session.py" "$SERVER" "$dir"
 
 # The manual pages must know what the program knows
 documented() {

@@ -6,11 +6,13 @@ import struct
 
 FIXED, NO_ZEROES = 1, 2
 EXPORT_NAME, ABORT, LIST, STARTTLS, INFO, GO, STRUCTURED = 1, 2, 3, 5, 6, 7, 8
+X_SESSION = 0x6e625301
 ACK, SERVER, REP_INFO = 1, 2, 3
 ERR_UNSUP, ERR_POLICY, ERR_INVALID = 0x80000001, 0x80000002, 0x80000003
 ERR_UNKNOWN, ERR_SHUTDOWN, ERR_TOO_BIG = 0x80000006, 0x80000007, 0x80000009
 READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZEROES, STATUS = range(8)
 FUA, NO_HOLE, DF = 1, 2, 4
+ERR_X_BUSY = 0x80000000 + X_SESSION
 EPERM, EIO, EINVAL, ENOSPC, ESHUTDOWN = 1, 5, 22, 28, 108
 
 
@@ -67,6 +69,11 @@ class Client:
     def go(self, name=b"", wants=(), number=GO):
         return self.option(number, struct.pack(">I", len(name)) + name +
                            struct.pack(f">H{len(wants)}H", len(wants), *wants))
+
+    def session(self, ident, link=0):
+        """Announce a session; the type of the reply."""
+        (kind, _), = self.option(X_SESSION, ident + struct.pack(">I", link))
+        return kind
 
     def start(self, name=b""):
         """GO; the export's size and flags."""
