@@ -563,4 +563,18 @@ void nbd_oom_unregister(void);
 void nbd_oom_write_started(void);
 void nbd_oom_write_done(void);
 
+/* lockdep.c */
+#ifdef CONFIG_PROVE_LOCKING
+void nbd_lockdep_prime(void);
+void nbd_lockdep_prime_socket(struct sock *sk);
+#else
+static inline void nbd_lockdep_prime(void)
+{
+}
+
+static inline void nbd_lockdep_prime_socket(struct sock *sk)
+{
+}
+#endif
+
 #endif /* NBD_INTERNAL_H */

@@ -286,6 +286,7 @@ static int __init nbd_init(void)
 	err = check_parameters();
 	if (err)
 		return err;
+	nbd_lockdep_prime();
 	/* Connects and closes only: never on the I/O or recovery path */
 	nbd_workqueue = alloc_workqueue("nbd-control", WQ_UNBOUND, 0);
 	if (!nbd_workqueue)

@@ -274,6 +274,7 @@ int nbd_socket_make(struct nbd_link *link)
 		if (err)
 			return err;
 		set_lock_class(link->socks[i]->sk);
+		nbd_lockdep_prime_socket(link->socks[i]->sk);
 		set_options(link, link->socks[i]->sk);
 		reserve_port(link->socks[i]);
 	}
