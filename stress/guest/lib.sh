@@ -159,3 +159,22 @@ nobody_killed() {
 	metric "oom_kills=$(vmstat oom_kill)"
 	same 'nobody is killed for memory' "$(vmstat oom_kill)" 0
 }
+
+# no_leaks: on a kernel with kmemleak, no memory that nobody points to.  The first
+# pass may come upon a pointer that is on its way; an object younger than 5 s is let
+# pass.
+no_leaks() {
+	_leak=/sys/kernel/debug/kmemleak
+	[ -e $_leak ] || return 0
+	sleep 5
+	echo scan > $_leak
+	echo scan > $_leak
+	cat $_leak > /tmp/leaks
+	if [ -s /tmp/leaks ]; then
+		not_ok 'no memory is leaked'
+		head -n 40 /tmp/leaks | sed 's/^/#   /'
+	else
+		ok 'no memory is leaked'
+	fi
+	echo clear > $_leak
+}

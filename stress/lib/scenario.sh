@@ -9,7 +9,7 @@ SILENCE=60
 
 # scenario_load NAME: its variables and functions, over the defaults
 scenario_load() {
-	desc='' mem=128 boot=own timeout=180 modules='' kmods='' params='' programs=''
+	desc='' mem=128 boot=own timeout=180 modules='' kmods='' config='' params='' programs=''
 	drivers=nbswap servers='nbswap nbd-server nbdkit qemu-nbd' expect='' may_die='' start=run manual='' long='' relay='' uses=''
 	prepare() { :; }
 	host() { :; }
@@ -32,13 +32,28 @@ scenario_list() {
 	done
 }
 
-# scenario_fits NAME: it runs with this driver and this server
-scenario_fits() {
+# kernel_has OPTION: the kernel under test is configured with CONFIG_OPTION
+kernel_has() {
+	grep -qE "^CONFIG_$1=[ym]" "$kdir/.config" 2> /dev/null
+}
+
+# scenario_unfit NAME: why it does not run with this driver, server and kernel;
+# nothing if it does
+scenario_unfit() {
 	(
 		scenario_load "$1"
-		case " $drivers " in *" $DRIVER "*) ;; *) exit 1 ;; esac
-		case " $servers " in *" $SERVER "*) ;; *) exit 1 ;; esac
+		case " $drivers " in *" $DRIVER "*) ;; *) echo "not made for driver $DRIVER" && exit ;; esac
+		case " $servers " in *" $SERVER "*) ;; *) echo "not made for server $SERVER" && exit ;; esac
+		for _c in $config; do
+			kernel_has "$_c" || {
+				echo "kernel $release has no CONFIG_$_c: try --kernel debug-6.1" && exit
+			}
+		done
 	)
+}
+
+scenario_fits() {
+	[ -z "$(scenario_unfit "$1")" ]
 }
 
 # Every scenario that fits, those that share a boot side by side
@@ -102,7 +117,9 @@ wait_end() {
 # run_one NAME: in the running guest
 run_one() {
 	FROM=$(report_size)
-	CONSOLE_FROM=$(stat -c %s "$VM_CONSOLE")
+	# The first one answers for the loading of the modules, too
+	CONSOLE_FROM=${CONSOLE_INIT:-$(stat -c %s "$VM_CONSOLE")}
+	CONSOLE_INIT=
 	_t0=$(date +%s)
 	# In the background, so that a signal to this shell is acted on at once
 	set +e
@@ -133,6 +150,12 @@ run_one() {
 	rm -f "$RUN/slice.tap"
 }
 
+# kernel_overhead: MB that a debug kernel has for itself (KASAN's shadow, lockdep's
+# tables, more text) and that a scenario's guest is given in addition
+kernel_overhead() {
+	kernel_has KASAN && echo 80 || echo 0
+}
+
 # group_boot NAME...: one guest fit for all of them
 group_boot() {
 	_mods='' _progs='' _par='' _uses='' GROUP_KMODS=''
@@ -155,7 +178,8 @@ group_boot() {
 	VM_START=$(date +%s)
 	# shellcheck disable=SC2086 # a list of words
 	initramfs "$RUN/initrd.cpio" "$_mods" "$_par" "$_progs" "$@" $_uses
-	vm_boot "$GROUP_MEM" "$RUN/initrd.cpio" "$_console"
+	vm_boot $((GROUP_MEM + $(kernel_overhead))) "$RUN/initrd.cpio" "$_console" || return
+	CONSOLE_INIT=$(grep -abo 'Run /init as init process' "$_console" | tail -n 1 | cut -d: -f1)
 }
 
 # group_boot_patiently NAME...: boot again, with a remark, if the guest's kernel
@@ -204,9 +228,10 @@ run_group() {
 run_groups() {
 	_group='' _group_params=''
 	for _next in "$@"; do
-		if ! scenario_fits "$_next"; then
+		_unfit=$(scenario_unfit "$_next")
+		if [ -n "$_unfit" ]; then
 			NUMBER=$((NUMBER + 1))
-			echo "ok $NUMBER - $_next # SKIP not made for driver $DRIVER with server $SERVER"
+			echo "ok $NUMBER - $_next # SKIP $_unfit"
 			continue
 		fi
 		# Running a group loads other scenarios over these two
