@@ -7,6 +7,7 @@
 
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
+#include <linux/filter.h>
 #include <linux/netdevice.h>
 #include <linux/version.h>
 #include <net/inet_connection_sock.h>
@@ -118,6 +119,35 @@ static inline int nbd_compat_set_limits(struct gendisk *disk, const struct nbd_l
 		blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
 	blk_mq_unfreeze_queue(q);
 	return 0;
+}
+#endif
+
+/* Since 6.11 whoever polls a network card provides what XDP keeps meanwhile */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+struct nbd_compat_net_context {
+	struct bpf_net_context own;
+	struct bpf_net_context *set;
+};
+
+static inline void nbd_compat_net_enter(struct nbd_compat_net_context *context)
+{
+	context->set = bpf_net_ctx_set(&context->own);
+}
+
+static inline void nbd_compat_net_leave(struct nbd_compat_net_context *context)
+{
+	bpf_net_ctx_clear(context->set);
+}
+#else
+struct nbd_compat_net_context {
+};
+
+static inline void nbd_compat_net_enter(struct nbd_compat_net_context *context)
+{
+}
+
+static inline void nbd_compat_net_leave(struct nbd_compat_net_context *context)
+{
 }
 #endif
 

@@ -28,6 +28,7 @@
 #include <linux/blk-mq.h>
 #include <linux/bvec.h>
 #include <linux/hashtable.h>
+#include <linux/interrupt.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/net.h>
@@ -240,8 +241,11 @@ struct nbd_tracking {
  * @cookies: the same, by cookie (nbd_queue.lock)
  * @rx: receiving half
  * @progress: jiffies of the last byte received
+ * @heard: jiffies of @progress, or when nothing was asked for (thread)
  * @acked: TCP's first sequence number not acknowledged, when last it moved (thread)
  * @acked_at: jiffies when that was, or when all was acknowledged (thread)
+ * @rescue: polls the network card
+ * @rescue_dev: the card, reference held for @rescue (xchg)
  * @tx: request being sent (thread)
  * @tx_next: request to be sent after it, already taken (thread)
  * @tx_done: bytes of @tx that TCP has taken (thread)
@@ -292,8 +296,12 @@ struct nbd_link {
 	DECLARE_HASHTABLE(cookies, NBD_COOKIE_BITS);
 	struct nbd_rx rx;
 	unsigned long progress;
+	unsigned long heard;
 	u32 acked;
 	unsigned long acked_at;
+
+	struct tasklet_struct rescue;
+	struct net_device *rescue_dev;
 
 	struct nbd_cmd *tx;
 	struct nbd_cmd *tx_next;
@@ -468,6 +476,11 @@ void nbd_socket_close(struct nbd_link *link, bool graceful);
 int nbd_socket_charge(struct nbd_link *link);
 unsigned long nbd_socket_tend(struct nbd_link *link);
 bool nbd_socket_is_untracked(const struct sock *sk);
+
+/* rescue.c */
+void nbd_rescue_init(struct nbd_link *link);
+void nbd_rescue(struct nbd_link *link);
+void nbd_rescue_exit(struct nbd_link *link);
 
 /* entitle.c */
 void nbd_entitle(struct sock *sk);

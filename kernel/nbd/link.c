@@ -26,6 +26,8 @@
 #define WATCH_STALLED	(HZ / 10)
 /* Nothing acknowledged for so long is a stall */
 #define STALL		HZ
+/* Nothing heard for so long, though something was asked for */
+#define UNHEARD		(HZ / 5)
 /*
  * How long a server that has answered before has to answer again: with the
  * pause between attempts, one that is back is asked at least every 5 s, ms
@@ -457,6 +459,29 @@ static bool silent(struct nbd_link *link)
 	return ret;
 }
 
+static bool waits(struct nbd_link *link)
+{
+	return !list_empty_careful(&link->sent);
+}
+
+/* Has nothing been heard since something was asked for?  Not too often. */
+static bool unheard(struct nbd_link *link)
+{
+	unsigned long now = jiffies;
+
+	if (link->adopted || !waits(link)) {
+		link->heard = now;
+		return false;
+	}
+	if (time_after(READ_ONCE(link->progress), link->heard))
+		link->heard = link->progress;
+	if (time_before(now, link->heard + UNHEARD))
+		return false;
+	/* The next time sooner, but not at once */
+	link->heard = now - UNHEARD / 2;
+	return true;
+}
+
 /*
  * Sleep until there is something to do.  A socket that takes nothing although
  * it says that it would is short of memory, and would wake us for ever.
@@ -467,7 +492,7 @@ static void rest(struct nbd_link *link, bool full, bool stalled)
 
 	if (full)
 		longest = msecs_to_jiffies(RETRY);
-	else if (stalled)
+	else if (stalled || waits(link))
 		longest = min(longest, (unsigned long)WATCH_STALLED);
 
 	if (link->stalls > 1)
@@ -535,6 +560,8 @@ static int serve(struct nbd_link *link)
 			stalled = err;
 			next_watch = jiffies + (stalled ? WATCH_STALLED : WATCH);
 		}
+		if (unheard(link))
+			nbd_rescue(link);
 		rest(link, full, stalled);
 	}
 	return 0;
@@ -682,6 +709,7 @@ static int link_thread(void *data)
 	memalloc_noreclaim_restore(noreclaim);
 
 out:
+	nbd_rescue_exit(link);
 	nbd_socket_free(link);
 	/* kthread_stop() may not have been called yet */
 	while (!kthread_should_stop())
@@ -716,6 +744,7 @@ struct nbd_link *nbd_link_create(struct nbd_device *dev, unsigned int index,
 	link->backoff = BACKOFF_FIRST;
 	link->since = jiffies;
 	init_waitqueue_head(&link->wait);
+	nbd_rescue_init(link);
 	INIT_LIST_HEAD(&link->sent);
 	INIT_LIST_HEAD(&link->held);
 	memcpy(link->session, dev->session, sizeof(dev->session));

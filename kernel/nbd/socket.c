@@ -23,6 +23,8 @@
 #define GOODBYE			(HZ / 5)
 /* Nothing acknowledged for so long: TCP may need help */
 #define STALLED			HZ
+/* Nothing heard for so long while connecting: the network card may need it */
+#define UNHEARD			(HZ / 5)
 
 #ifdef CONFIG_DEBUG_LOCK_ALLOC
 /*
@@ -424,10 +426,12 @@ int nbd_socket_wait(struct nbd_link *link, unsigned long deadline)
 		return -EINTR;
 	if (left <= 0)
 		return -ETIMEDOUT;
-	left = min_t(long, left, nbd_link_tick(link));
-	wait_event_idle_timeout(link->wait,
-				test_and_clear_bit(NBD_EVENT_SOCKET, &link->events) ||
-				kthread_should_stop(), left);
+	left = min3(left, (long)nbd_link_tick(link), (long)UNHEARD);
+	left = wait_event_idle_timeout(link->wait,
+				       test_and_clear_bit(NBD_EVENT_SOCKET, &link->events) ||
+				       kthread_should_stop(), left);
+	if (!left)
+		nbd_rescue(link);
 	return kthread_should_stop() ? -EINTR : 0;
 }
 
