@@ -29,6 +29,16 @@ random() {
 	RANDOM_NUMBER=$((RANDOM_STATE / 65536 % $1))
 }
 
+# linger SECONDS: an outage; over at once if the guest is lost, as the reference
+# driver's may be
+linger() {
+	_left=$1
+	while [ "$_left" -gt 0 ] && vm_alive; do
+		sleep 1
+		_left=$((_left - 1))
+	done
+}
+
 # hog_filled SECONDS: until every page of memhog's has been written once.  The
 # longest gap until then is what a busy host does by itself: BASE_GAP_MS
 hog_filled() {
@@ -37,6 +47,18 @@ hog_filled() {
 		return 0
 	}
 	not_ok "memory is filled within $(($1 * SLOW)) s"
+	return 1
+}
+
+# hog_filling MB: until so much is in swap, with memory still being filled: from
+# here on everybody asks for new pages, which only a finished write can give.  Once
+# all pages are there, the workers wait for reads and leave memory alone.
+hog_filling() {
+	swapping "$1" && {
+		BASE_GAP_MS=$(live_max gap_ms "$FROM")
+		return 0
+	}
+	not_ok "$1 MB are in swap"
 	return 1
 }
 
@@ -80,6 +102,11 @@ measure() {
 	metric "$1_in_per_s=$IN_PER_S"
 	metric "$1_out_per_s=$OUT_PER_S"
 	metric "$1_gap_ms=$GAP_MS"
+}
+
+# hog_verified: memory has been filled, and pages are read back for a while
+hog_verified() {
+	! hog_filled 180 || measure after 10
 }
 
 # hog_over: tell the guest part that it has run long enough

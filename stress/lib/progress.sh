@@ -78,5 +78,9 @@ control_ends() {
 
 # control_verdict must|may [SYMPTOM]: the same about the reference driver, if it runs
 control_verdict() {
-	[ "$DRIVER" != mainline ] || finding mainline "$@"
+	[ "$DRIVER" = mainline ] || return 0
+	report_since "$FROM" | grep -q '^# live ' || _never=y
+	finding mainline "$@"
+	# A control that never came to swap shows nothing
+	[ -z "${_never:-}" ] || not_ok 'memhog ran'
 }

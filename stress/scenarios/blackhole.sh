@@ -5,7 +5,7 @@ drivers='nbswap mainline'
 programs=memhog
 relay=y
 long=y
-timeout=300
+timeout=400
 HOLE=60
 
 if [ "${DRIVER:-}" = mainline ]; then
@@ -19,21 +19,21 @@ prepare() {
 }
 
 guest() {
-	swap_hog -n 4 -m $((MEM_MB * 2)) -t 3600 -s $((150 * SLOW))
+	swap_hog -n 4 -m $((MEM_MB * 3)) -t 3600 -s $((150 * SLOW))
 }
 
 host() {
-	hog_filled 120 || return 0
+	hog_filling 40 || return 0
 	netem blackhole
 	sleep 5
 	_pages=$(live pages)
-	sleep $((HOLE - 5))
+	linger $((HOLE - 5))
 	check 'nothing could be swapped meanwhile' test "$(live pages)" -lt $((_pages + 100))
 	netem clear
 	check 'frames were lost' test "$(netem_count lost)" -gt 0
 	check 'swapping goes on within 5 s' goes_on 5
 	metric "recovery_ms=$WENT_ON_MS"
-	measure after 5
+	hog_verified
 	hog_over
 }
 

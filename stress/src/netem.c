@@ -264,6 +264,8 @@ static int open_tap(const char *name)
 	must(fd >= 0, "/dev/net/tun");
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
 	must(!ioctl(fd, TUNSETIFF, &ifr), name);
+	/* What QEMU may have left: whole frames are wanted, with their checksums */
+	must(!ioctl(fd, TUNSETOFFLOAD, 0), name);
 	return fd;
 }
 

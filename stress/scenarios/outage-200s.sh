@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=sh disable=SC2034,SC2154
+desc='the cable out for 200 s with memory full: nobody is killed, all goes on'
+drivers='nbswap mainline'
+programs=memhog
+long=y
+OUTAGE=200
+# So long an outage takes more patience than the default of 120 s
+PATIENCE=600
+
+timeout=$((OUTAGE + 300))
+if [ "${DRIVER:-}" = mainline ]; then
+	may_die=y
+	expect='.'
+else
+	params="oom_patience=$PATIENCE"
+fi
+
+prepare() {
+	disk "$WORK/swap" 1G
+	serve swap "$WORK/swap"
+}
+
+guest() {
+	swap_hog -n 4 -m $((MEM_MB * 3)) -t 36000 -s $((OUTAGE + 300))
+}
+
+host() {
+	hog_filling 40 || return 0
+	link_down
+	sleep 5
+	_pages=$(live pages)
+	linger $((OUTAGE - 5))
+	check 'nothing could be swapped meanwhile' test "$(live pages)" -lt $((_pages + 100))
+	link_up
+	check 'swapping goes on within 10 s' goes_on 10
+	metric "recovery_ms=$WENT_ON_MS"
+	hog_verified
+	hog_over
+}
+
+after() {
+	control_verdict may "$(stalled)"
+}
