@@ -564,7 +564,7 @@ static int summary(const struct options *o, uint64_t ns, bool moved, const struc
 	if (!moved)
 		printf("# memhog: not one page for %u s\n", o->stall);
 	if (t.filled != o->workers)
-		printf("# memhog: memory was not filled in %u s\n", 3 * o->seconds);
+		printf("# memhog: memory was not filled\n");
 	return !moved || lost || t.bad || t.sigbus || t.filled != o->workers;
 }
 
