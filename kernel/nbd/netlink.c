@@ -73,6 +73,10 @@ static bool any_device(struct genl_info *info)
  * @net: where the answer goes, reference held
  * @portid: of whoever asked
  * @header: of the message that asked
+ * @answer: room for the index
+ * @ack: room for the acknowledgment, with a text of ACK_TEXT_MAX
+ *
+ * Both are there from the beginning: whoever asked waits until they come.
  *
  * Holds a reference to the module.
  */
@@ -84,16 +88,22 @@ struct connect_job {
 	struct net *net;
 	u32 portid;
 	struct nlmsghdr header;
+	struct sk_buff *answer;
+	struct sk_buff *ack;
 };
 
-/* The index of the device. Return: -errno if nobody listens any longer. */
-static int answer_index(struct net *net, u32 portid, u32 seq, int index)
+#define ACK_TEXT_MAX	300
+
+static struct sk_buff *index_message(void)
 {
-	struct sk_buff *msg = genlmsg_new(nla_total_size(sizeof(u32)), GFP_KERNEL);
+	return genlmsg_new(nla_total_size(sizeof(u32)), GFP_KERNEL);
+}
+
+/* The index of the device, in a message that is used up. Return: 0 or -errno. */
+static int answer_index(struct sk_buff *msg, struct net *net, u32 portid, u32 seq, int index)
+{
 	void *head;
 
-	if (!msg)
-		return -ENOMEM;
 	head = genlmsg_put(msg, portid, seq, &family, 0, NBD_CMD_CONNECT);
 	if (!head || nla_put_u32(msg, NBD_ATTR_INDEX, index)) {
 		nlmsg_free(msg);
@@ -106,15 +116,13 @@ static int answer_index(struct net *net, u32 portid, u32 seq, int index)
 /* What netlink_ack() would have sent */
 static void acknowledge(struct connect_job *job, int err, const char *text)
 {
+	struct sk_buff *msg = job->ack;
 	struct nlmsgerr *body;
 	struct nlmsghdr *head;
-	struct sk_buff *msg;
 
 	if (!err && !(job->header.nlmsg_flags & NLM_F_ACK))
 		return;
-	msg = nlmsg_new(sizeof(*body) + nla_total_size(strlen(text) + 1), GFP_KERNEL);
-	if (!msg)
-		return;
+	job->ack = NULL;
 	head = nlmsg_put(msg, job->portid, job->header.nlmsg_seq, NLMSG_ERROR, sizeof(*body),
 			 NLM_F_CAPPED | (err ? NLM_F_ACK_TLVS : 0));
 	if (!head) {
@@ -131,12 +139,20 @@ static void acknowledge(struct connect_job *job, int err, const char *text)
 	genlmsg_unicast(job->net, msg, job->portid);
 }
 
+static void free_job(struct connect_job *job)
+{
+	nlmsg_free(job->answer);
+	nlmsg_free(job->ack);
+	nbd_config_clear(&job->config);
+	kfree(job);
+}
+
 static void run_connect(struct work_struct *work)
 {
 	struct connect_job *job = container_of(work, struct connect_job, work);
 	struct nbd_device *dev = job->dev;
-	char why[256], text[300];
-	int err;
+	char why[256], text[ACK_TEXT_MAX];
+	int err, sent;
 
 	for (;;) {
 		err = nbd_device_connect(dev, &job->config, NULL, NULL, why, sizeof(why));
@@ -153,19 +169,22 @@ static void run_connect(struct work_struct *work)
 	} else if (err) {
 		snprintf(text, sizeof(text), "%s: %s", dev->disk->disk_name, why);
 		acknowledge(job, err, text);
-	} else if (answer_index(job->net, job->portid, job->header.nlmsg_seq, dev->index)) {
-		/* Who asked has gone, and nobody knows of the device */
-		pr_info("%s: nobody waits for the connection any longer\n",
-			dev->disk->disk_name);
-		nbd_device_disconnect(dev, false);
 	} else {
+		sent = answer_index(job->answer, job->net, job->portid, job->header.nlmsg_seq,
+				    dev->index);
+		job->answer = NULL;
+		/* Who asked has gone, and nobody knows of the device */
+		if (sent == -ECONNREFUSED) {
+			pr_info("%s: nobody waits for the connection any longer\n",
+				dev->disk->disk_name);
+			nbd_device_disconnect(dev, false);
+		}
 		acknowledge(job, 0, "");
 	}
 	if (!IS_ERR(dev))
 		nbd_device_put(dev);
 	put_net(job->net);
-	nbd_config_clear(&job->config);
-	kfree(job);
+	free_job(job);
 	module_put(THIS_MODULE);
 }
 
@@ -177,12 +196,17 @@ static int connect_later(struct genl_info *info, struct nbd_device *dev)
 
 	if (!job)
 		return -ENOMEM;
+	job->answer = index_message();
+	job->ack = nlmsg_new(sizeof(struct nlmsgerr) + nla_total_size(ACK_TEXT_MAX), GFP_KERNEL);
+	err = -ENOMEM;
+	if (!job->answer || !job->ack)
+		goto err_job;
 	err = nbd_attr_config(info, &job->config);
 	if (err)
-		goto err_config;
+		goto err_job;
 	if (!try_module_get(THIS_MODULE)) {
 		err = -ENODEV;
-		goto err_config;
+		goto err_job;
 	}
 	INIT_WORK(&job->work, run_connect);
 	refcount_inc(&dev->refs);
@@ -194,9 +218,8 @@ static int connect_later(struct genl_info *info, struct nbd_device *dev)
 	queue_work(nbd_workqueue, &job->work);
 	return -EINTR;
 
-err_config:
-	nbd_config_clear(&job->config);
-	kfree(job);
+err_job:
+	free_job(job);
 	return err;
 }
 
@@ -206,15 +229,20 @@ static int connect_sockets(struct genl_info *info, struct nbd_device *dev)
 	struct nbd_export export = { .flags = nbd_attr_u64(info, NBD_ATTR_SERVER_FLAGS, 0) };
 	struct socket *socks[NBDX_MAX_LINKS] = { };
 	struct nbd_config config = { };
+	struct sk_buff *answer;
 	unsigned int n = 0;
 	char why[256];
 	int err;
 
+	answer = index_message();
+	if (!answer)
+		return -ENOMEM;
 	err = nbd_attr_config(info, &config);
 	if (!err)
 		err = nbd_attr_sockets(info, socks, &n);
 	if (err) {
 		nbd_config_clear(&config);
+		nlmsg_free(answer);
 		return err;
 	}
 	config.nr_links = n;
@@ -226,9 +254,11 @@ static int connect_sockets(struct genl_info *info, struct nbd_device *dev)
 	nbd_attr_put_sockets(socks, n);
 	if (err) {
 		nbd_attr_say(info, "%s: %s", dev->disk->disk_name, why);
+		nlmsg_free(answer);
 		return err;
 	}
-	err = answer_index(genl_info_net(info), info->snd_portid, info->snd_seq, dev->index);
+	err = answer_index(answer, genl_info_net(info), info->snd_portid, info->snd_seq,
+			   dev->index);
 	if (err)
 		nbd_device_disconnect(dev, false);
 	return err;
