@@ -5,15 +5,11 @@ drivers='nbswap mainline'
 programs=memhog
 long=y
 OUTAGE=200
-# So long an outage takes more patience than the default of 120 s
-PATIENCE=600
 
 timeout=$((OUTAGE + 300))
 if [ "${DRIVER:-}" = mainline ]; then
 	may_die=y
 	expect='.'
-else
-	params="oom_patience=$PATIENCE"
 fi
 
 prepare() {

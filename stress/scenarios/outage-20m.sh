@@ -5,6 +5,6 @@ uses=outage-200s
 desc='the same for 20 minutes'
 manual=y
 OUTAGE=1200
-PATIENCE=3600
 timeout=$((OUTAGE + 300))
-[ "${DRIVER:-}" = mainline ] || params="oom_patience=$PATIENCE"
+# More patience than the default of 600 s
+[ "${DRIVER:-}" = mainline ] || params=oom_patience=3600
