@@ -29,7 +29,11 @@
  */
 void nbd_findings_note(struct nbd_link *link, struct sock *sk)
 {
-	struct nbd_link_facts facts = { .family = sk->sk_family };
+	struct nbd_link_facts facts = {
+		.family = sk->sk_family,
+		.tracked = !link->adopted && !link->tracking.untrack &&
+			   link->tracking.tracked_works,
+	};
 	struct nbd_queue *queue = &link->dev->queue;
 	const struct dst_entry *dst;
 	const struct net_device *dev;
@@ -181,7 +185,8 @@ static void reserve_of(struct view *view, struct nbd_reserve *reserve)
 		.copies = true,
 		.drains = dev->config.addresses,
 		.cpus = num_online_cpus(),
-		.fragments = 2 * NBD_RESERVE_FRAGMENTS,
+		/* The packet filter's hook drops those in the reserve */
+		.fragments = IS_ENABLED(CONFIG_NETFILTER) ? 0 : 2 * NBD_RESERVE_FRAGMENTS,
 	};
 	unsigned int i;
 	u64 highatomic;
@@ -241,6 +246,11 @@ static bool is_unix(const struct nbd_link_facts *facts)
 static bool is_local(const struct nbd_link_facts *facts)
 {
 	return facts->local;
+}
+
+static bool is_tracked(const struct nbd_link_facts *facts)
+{
+	return facts->tracked;
 }
 
 static bool is_xfrm(const struct nbd_link_facts *facts)
@@ -324,6 +334,15 @@ static bool check_xfrm(const struct view *view, char *text, size_t len)
 		return false;
 	snprintf(text, len,
 		 "IPsec transforms its packets, and needs memory that may not come from the reserve for each");
+	return true;
+}
+
+static bool check_tracked(const struct view *view, char *text, size_t len)
+{
+	if (!any_fact(view, is_tracked))
+		return false;
+	snprintf(text, len,
+		 "a firewall here drops its packets unless conntrack follows them: a new connection then needs memory that may not come from the reserve");
 	return true;
 }
 
@@ -516,6 +535,7 @@ static const struct {
 	{ .id = "nic-offload", .severity = NBDX_SEVERITY_WARNING, .nic = check_offload },
 	{ .id = "napi-threaded", .severity = NBDX_SEVERITY_WARNING, .nic = check_threaded },
 	{ .id = "bond-lacp", .severity = NBDX_SEVERITY_WARNING, .nic = check_lacp },
+	{ .id = "conntrack", .severity = NBDX_SEVERITY_WARNING, .device = check_tracked },
 	{ .id = "no-fence", .severity = NBDX_SEVERITY_WARNING, .device = check_no_fence },
 	{ .id = "min-free", .severity = NBDX_SEVERITY_WARNING, .device = check_min_free,
 	  .later = true },

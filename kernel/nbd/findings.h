@@ -25,6 +25,7 @@ struct sock;
  * @sndbuf: the most its send buffer may grow to, bytes
  * @rcvbuf: the most its receive buffer may grow to, bytes
  * @local: the other end is this machine
+ * @tracked: it was answered only once conntrack followed it
  * @xfrm: its packets are transformed, as by IPsec
  * @ulp: another protocol, such as TLS, sits between it and TCP
  */
@@ -35,6 +36,7 @@ struct nbd_link_facts {
 	u32 sndbuf;
 	u32 rcvbuf;
 	bool local;
+	bool tracked;
 	bool xfrm;
 	bool ulp;
 };
