@@ -10,18 +10,25 @@
 #include "text.h"
 #include "uri.h"
 
-#define MAX_WORDS 3
+#define MAX_WORDS CLIENT_MAX_DEVICES
 #define LONG_BASE 256 /* getopt's value of option i is LONG_BASE + i */
 
 /*
  * Prefixes that mean one option to the reference client and would be ambiguous
- * here, because there are more options.  getopt prefers an exact name.
+ * here, because there are more options.  getopt prefers an exact name.  And the
+ * name that the driver has for one of them.
  */
 static const struct {
 	const char *prefix, *name;
 } old_prefixes[] = {
-	{ "co", "connections" },    { "con", "connections" },	 { "conn", "connections" },
-	{ "conne", "connections" }, { "connec", "connections" }, { "connect", "connections" },
+	{ "co", "connections" },
+	{ "con", "connections" },
+	{ "conn", "connections" },
+	{ "conne", "connections" },
+	{ "connec", "connections" },
+	{ "connect", "connections" },
+	{ "li", "list" },
+	{ "dead-conn-timeout", "dead-timeout" },
 };
 
 #define NPREFIXES (sizeof(old_prefixes) / sizeof(old_prefixes[0]))
@@ -31,6 +38,8 @@ void client_args_init(struct client_args *args)
 	memset(args, 0, sizeof(*args));
 	args->links = 1;
 	args->connect_timeout = CLIENT_DEFAULT_CONNECT_TIMEOUT;
+	args->timeout = args->dead_timeout = CLIENT_NOT_GIVEN;
+	args->link_timeout = args->fence_delay = CLIENT_NOT_GIVEN;
 }
 
 void client_args_free(struct client_args *args)
@@ -40,6 +49,8 @@ void client_args_free(struct client_args *args)
 	free(args->device);
 	free(args->export);
 	free(args->identifier);
+	while (args->ndevices)
+		free(args->devices[--args->ndevices]);
 	memset(args, 0, sizeof(*args));
 }
 
@@ -341,6 +352,36 @@ static int words_connect(struct client_args *args, const struct words *words,
 	return check_connect(args, err);
 }
 
+static int check_set(const struct client_args *args, struct client_error *err)
+{
+	if (args->timeout == CLIENT_NOT_GIVEN && args->dead_timeout == CLIENT_NOT_GIVEN &&
+	    args->link_timeout == CLIENT_NOT_GIVEN && args->fence_delay == CLIENT_NOT_GIVEN)
+		return client_error_set(
+			err, CLIENT_USAGE,
+			"nothing is to be set: give -timeout, -link-timeout, -fence-delay or -dead-timeout");
+	if (!args->device)
+		return client_error_set(err, CLIENT_USAGE,
+					"no device is given: add one like /dev/nb0");
+	return check_device(args, err);
+}
+
+static int words_doctor(struct client_args *args, const struct words *words,
+			struct client_error *err)
+{
+	unsigned int i;
+
+	for (i = 0; i < words->n; i++) {
+		if (client_device_index(words->word[i]) < 0)
+			return client_error_set(
+				err, CLIENT_USAGE,
+				"'%s' is no NBD device: give one like /dev/nb0 or /dev/nbd0",
+				words->word[i]);
+		if (set(&args->devices[args->ndevices++], words->word[i], err))
+			return -1;
+	}
+	return 0;
+}
+
 static int take_words(struct client_args *args, const struct words *words, struct client_error *err)
 {
 	unsigned int used = 0;
@@ -362,6 +403,14 @@ static int take_words(struct client_args *args, const struct words *words, struc
 		if (args->device && check_device(args, err))
 			return -1;
 		break;
+	case CLIENT_SET:
+		if (words->n && set(&args->device, words->word[used++], err))
+			return -1;
+		if (check_set(args, err))
+			return -1;
+		break;
+	case CLIENT_DOCTOR:
+		return words_doctor(args, words, err);
 	case CLIENT_DISCONNECT:
 	case CLIENT_CHECK:
 		if (check_device(args, err))

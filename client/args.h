@@ -20,28 +20,39 @@ enum client_command {
 	CLIENT_CHECK,
 	CLIENT_LIST,
 	CLIENT_STATUS,
+	CLIENT_DOCTOR,
+	CLIENT_SET,
 	CLIENT_HELP,
 	CLIENT_VERSION,
 };
 
 #define CLIENT_MAX_WARNINGS 16
+#define CLIENT_MAX_DEVICES  16 /* on one command line */
+
+/* A number that was not given, where 0 means something */
+#define CLIENT_NOT_GIVEN    UINT64_MAX
 
 struct client_args {
 	enum client_command command;
-	char *host;	 /* HOST[,HOST...] */
-	char *unix_path; /* in place of host */
-	char *device;	 /* as given */
-	char *export;	 /* NULL: "" */
+	char *host;			   /* HOST[,HOST...] */
+	char *unix_path;		   /* in place of host */
+	char *device;			   /* as given */
+	char *devices[CLIENT_MAX_DEVICES]; /* doctor: as given */
+	unsigned int ndevices;
+	char *export; /* NULL: "" */
 	char *identifier;
 	uint64_t port;		  /* 0: not given */
 	uint64_t block_size;	  /* 0: the server's */
 	uint64_t size;		  /* 0: the server's */
-	uint64_t timeout;	  /* seconds, 0: not given */
-	uint64_t dead_timeout;	  /* seconds, 0: not given */
+	uint64_t timeout;	  /* seconds */
+	uint64_t dead_timeout;	  /* seconds */
+	uint64_t link_timeout;	  /* ms */
+	uint64_t fence_delay;	  /* ms */
 	uint64_t links;		  /* 1... */
 	uint64_t connect_timeout; /* ms */
 	bool no_go;
 	bool read_only;
+	bool spread;
 	bool swap;
 	bool persist;
 	bool no_fork;

@@ -93,7 +93,23 @@ static int call_connect(struct client_genl *genl, const struct client_args *args
 static uint32_t driver_flags(const struct client_args *args)
 {
 	return (args->read_only ? NBDX_FLAG_READ_ONLY : 0) | (args->swap ? NBDX_FLAG_SWAP : 0) |
-	       (args->no_go ? NBDX_FLAG_NO_GO : 0);
+	       (args->no_go ? NBDX_FLAG_NO_GO : 0) | (args->spread ? NBDX_FLAG_SPREAD : 0);
+}
+
+/* As ever, 0 leaves it to the driver */
+static uint64_t or_default(uint64_t seconds)
+{
+	return seconds ? seconds : CLIENT_NOT_GIVEN;
+}
+
+static struct client_timeouts timeouts_of(const struct client_args *args)
+{
+	return (struct client_timeouts){
+		.timeout = or_default(args->timeout),
+		.dead_timeout = or_default(args->dead_timeout),
+		.link_timeout = args->link_timeout,
+		.fence_delay = args->fence_delay,
+	};
 }
 
 static void report_managed(const struct client_args *args, const struct client_status *status)
@@ -114,20 +130,33 @@ static void report_managed(const struct client_args *args, const struct client_s
 }
 
 /* Before the first page goes out */
-static void hold_reserve(const struct client_args *args, int index)
+static void hold_reserve(struct client_genl *genl, const struct client_args *args, int index)
 {
-	unsigned long from, to;
+	struct client_reserve_change change;
+	struct client_reserve_share share;
+	struct client_status status;
+	struct client_error ignored;
 
 	if (!args->swap)
 		return;
-	if (client_reserve_hold(&client_reserve_system, index, (unsigned int)args->links, &from,
-				&to))
+	/* Opening the device may take long: ask before, and again for what is reported */
+	if (client_status_get(genl, index, &status, &ignored))
+		memset(&status, 0, sizeof(status));
+	share = client_reserve_share(status.reserve, status.min_free, (unsigned int)args->links);
+	client_status_free(&status);
+	if (client_reserve_hold(&client_reserve_system, index, &share, &change)) {
 		client_warn(
 			"cannot raise vm.min_free_kbytes (%m): see that it is %lu or more while this device carries swap",
-			client_reserve_need((unsigned int)args->links));
-	else if (to != from)
-		fprintf(stderr, "nbd-client: vm.min_free_kbytes raised from %lu to %lu\n", from,
-			to);
+			change.need);
+		return;
+	}
+	if (change.to != change.from)
+		fprintf(stderr, "nbd-client: vm.min_free_kbytes raised from %lu to %lu\n",
+			change.from, change.to);
+	if (change.need > change.to)
+		client_warn(
+			"the swap devices need a vm.min_free_kbytes of %lu, and a quarter of this machine's memory is %lu: swap may stall; use fewer connections, or a machine with more memory",
+			change.need, change.to);
 }
 
 /* Our driver makes the connections */
@@ -144,8 +173,7 @@ static int connect_managed(struct client_genl *genl, const struct client_args *a
 		.flags = driver_flags(args),
 		.size = args->size,
 		.block_size = args->block_size,
-		.timeout = args->timeout,
-		.dead_timeout = args->dead_timeout,
+		.timeouts = timeouts_of(args),
 	};
 	struct client_status status;
 	unsigned int i;
@@ -153,7 +181,7 @@ static int connect_managed(struct client_genl *genl, const struct client_args *a
 
 	if (call_connect(genl, args, &connect, &index, err))
 		return -1;
-	hold_reserve(args, index);
+	hold_reserve(genl, args, index);
 	ret = wait_for_node(index, err);
 	if (ret || client_status_get(genl, index, &status, err))
 		return -1;
@@ -173,8 +201,7 @@ static int connect_handed_over(struct client_genl *genl, const struct client_arg
 	struct client_connect connect = {
 		.index = client_device_index(args->device),
 		.identifier = args->identifier,
-		.timeout = args->timeout,
-		.dead_timeout = args->dead_timeout,
+		.timeouts = timeouts_of(args),
 	};
 	char name[CLIENT_DEVICE_NAME], peer[CLIENT_ADDRESS_TEXT];
 	bool exists;
@@ -182,6 +209,8 @@ static int connect_handed_over(struct client_genl *genl, const struct client_arg
 
 	if (client_handover_open(args, addresses, &handover, err))
 		return -1;
+	/* These are about what the driver does by itself */
+	connect.timeouts.link_timeout = connect.timeouts.fence_delay = CLIENT_NOT_GIVEN;
 	client_connect_warn_local(args, &handover.peer.sa);
 	connect.sockets = handover.fd;
 	connect.nsockets = handover.n;

@@ -11,7 +11,7 @@
 enum client_exit {
 	CLIENT_OK = 0,
 	CLIENT_FAILED = 1,	/* also: -check, not connected */
-	CLIENT_CANNOT_TELL = 2, /* -check alone */
+	CLIENT_CANNOT_TELL = 2, /* -check and doctor alone */
 	CLIENT_USAGE = 3,	/* command line or nbdtab is wrong */
 	CLIENT_NO_DRIVER = 4,
 	CLIENT_NOT_PERMITTED = 5,

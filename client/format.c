@@ -31,6 +31,7 @@ static const struct bit device_flags[] = {
 	{ NBDX_FLAG_READ_ONLY, "read-only" },
 	{ NBDX_FLAG_SWAP, "swap" },
 	{ NBDX_FLAG_NO_GO, "no-optgo" },
+	{ NBDX_FLAG_SPREAD, "spread" },
 	{ 0, NULL },
 };
 
@@ -48,6 +49,18 @@ static const char *const link_states[] = {
 	[NBDX_LS_READY] = "ready",
 	[NBDX_LS_LOST] = "lost",
 	[NBDX_LS_STOPPED] = "stopped",
+};
+
+static const char *const fences[] = {
+	[NBDX_FENCE_NONE] = "none",
+	[NBDX_FENCE_SESSION] = "session",
+	[NBDX_FENCE_DELAY] = "delay",
+};
+
+static const char *const severities[] = {
+	[NBDX_SEVERITY_NOTE] = "note",
+	[NBDX_SEVERITY_WARNING] = "warning",
+	[NBDX_SEVERITY_UNSAFE] = "unsafe",
 };
 
 static const char *const counters[] = {
@@ -72,6 +85,11 @@ static const char *const counters[] = {
 static const char *state_name(const char *const names[], size_t n, uint32_t state)
 {
 	return state < n ? names[state] : "unknown";
+}
+
+const char *client_format_severity(uint32_t severity)
+{
+	return state_name(severities, COUNT(severities), severity);
 }
 
 static void print_bits(FILE *out, const char *title, const struct bit *bits, uint32_t value)
@@ -158,10 +176,12 @@ static json_t *counters_json(const uint64_t *counter)
 static void print_link(FILE *out, const struct client_link *link)
 {
 	fprintf(out,
-		"  link %" PRIu32 ": %s for %" PRIu64 ".%" PRIu64 " s, %s, %" PRIu32 " in flight\n",
+		"  link %" PRIu32 ": %s for %" PRIu64 ".%" PRIu64 " s, %s, %" PRIu32
+		" in flight, %" PRIu32 " held, fence: %s\n",
 		link->index, state_name(link_states, COUNT(link_states), link->state),
 		link->state_ms / 1000, link->state_ms % 1000 / 100,
-		link->peer[0] ? link->peer : "no peer", link->inflight);
+		link->peer[0] ? link->peer : "no peer", link->inflight, link->held,
+		state_name(fences, COUNT(fences), link->fence));
 	if (link->error && *link->error)
 		print_escaped(out, "    last error: ", link->error, "\n");
 	print_counters(out, "    counters: ", link->counter);
@@ -178,6 +198,9 @@ static json_t *link_json(const struct client_link *link)
 	json_object_set_new(object, "peer",
 			    client_format_string(link->peer[0] ? link->peer : NULL));
 	json_object_set_new(object, "in_flight", number(link->inflight));
+	json_object_set_new(object, "held", number(link->held));
+	json_object_set_new(object, "fence",
+			    json_string(state_name(fences, COUNT(fences), link->fence)));
 	json_object_set_new(object, "error", client_format_string(link->error));
 	json_object_set_new(object, "counters", counters_json(link->counter));
 	return object;
@@ -209,6 +232,66 @@ static void print_head(FILE *out, const struct client_status *status)
 	fputc('\n', out);
 }
 
+static void print_timeouts(FILE *out, const struct client_status *status)
+{
+	char text[CLIENT_SIZE_TEXT];
+
+	fprintf(out, "  timeouts: %" PRIu64 " s for an answer, ", status->timeout);
+	if (status->link_timeout)
+		fprintf(out, "%s for an acknowledgement, ",
+			client_text_ms(status->link_timeout, text));
+	if (status->dead_timeout)
+		fprintf(out, "%" PRIu64 " s without a connection\n", status->dead_timeout);
+	else
+		fputs("none without a connection\n", out);
+	fprintf(out, "  fence delay: %s\n", client_text_ms(status->fence_delay, text));
+}
+
+static void print_reserve(FILE *out, const struct client_status *status)
+{
+	if (status->reserve)
+		fprintf(out,
+			"  reserve: %" PRIu64 " kB at most, which a vm.min_free_kbytes of %" PRIu64
+			" keeps for it alone\n",
+			(status->reserve + 1023) / 1024, (status->min_free + 1023) / 1024);
+}
+
+static void print_findings(FILE *out, const struct client_status *status)
+{
+	unsigned int count[COUNT(severities)] = { 0 };
+	unsigned int i;
+
+	for (i = 0; i < status->nfindings; i++)
+		if (status->finding[i].severity < COUNT(severities))
+			count[status->finding[i].severity]++;
+	if (status->nfindings)
+		fprintf(out,
+			"  findings: %u unsafe, %u warnings, %u notes: see nbd-client doctor %s\n",
+			count[NBDX_SEVERITY_UNSAFE], count[NBDX_SEVERITY_WARNING],
+			count[NBDX_SEVERITY_NOTE], status->name);
+	else
+		fputs("  findings: none\n", out);
+}
+
+static json_t *findings_json(const struct client_status *status)
+{
+	json_t *array = json_array(), *object;
+	unsigned int i;
+
+	for (i = 0; i < status->nfindings; i++) {
+		const struct client_finding *finding = &status->finding[i];
+
+		object = json_object();
+		json_object_set_new(object, "id", client_format_string(finding->id));
+		json_object_set_new(object, "severity",
+				    json_string(client_format_severity(finding->severity)));
+		json_object_set_new(object, "subject", client_format_string(finding->subject));
+		json_object_set_new(object, "text", client_format_string(finding->text));
+		json_array_append_new(array, object);
+	}
+	return array;
+}
+
 static void print_extended(FILE *out, const struct client_status *status)
 {
 	unsigned int i;
@@ -224,11 +307,8 @@ static void print_extended(FILE *out, const struct client_status *status)
 	fputc('\n', out);
 	print_bits(out, "server flags", server_flags, status->server_flags);
 	print_bits(out, "device flags", device_flags, status->flags);
-	fprintf(out, "  timeouts: %" PRIu64 " s for an answer, ", status->timeout);
-	if (status->dead_timeout)
-		fprintf(out, "%" PRIu64 " s without a connection\n", status->dead_timeout);
-	else
-		fputs("none without a connection\n", out);
+	print_timeouts(out, status);
+	print_reserve(out, status);
 	fprintf(out, "  openers: %" PRIu32 "\n", status->openers);
 	fprintf(out, "  requests: %" PRIu32 " queued, %" PRIu32 " in flight\n", status->queued,
 		status->inflight);
@@ -248,6 +328,8 @@ void client_format_status(FILE *out, const struct client_status *status, bool ex
 		print_escaped(out,
 			      "  swap-safe: no: ", status->why ? status->why : "reason unknown",
 			      "\n");
+	if (extended)
+		print_findings(out, status);
 	if (status->backend)
 		print_quoted(out, "  identifier: ", status->backend, "\n");
 	if (status->pid)
@@ -284,6 +366,10 @@ json_t *client_format_status_json(const struct client_status *status, bool exten
 	json_object_set_new(object, "server_flags", bits_json(server_flags, status->server_flags));
 	json_object_set_new(object, "timeout", number(status->timeout));
 	json_object_set_new(object, "dead_timeout", number(status->dead_timeout));
+	json_object_set_new(object, "link_timeout_ms", number(status->link_timeout));
+	json_object_set_new(object, "fence_delay_ms", number(status->fence_delay));
+	json_object_set_new(object, "reserve", number(status->reserve));
+	json_object_set_new(object, "min_free", number(status->min_free));
 	json_object_set_new(object, "openers", number(status->openers));
 	json_object_set_new(object, "queued", number(status->queued));
 	json_object_set_new(object, "in_flight", number(status->inflight));
@@ -292,6 +378,7 @@ json_t *client_format_status_json(const struct client_status *status, bool exten
 	for (i = 0; i < status->nlinks; i++)
 		json_array_append_new(links, link_json(&status->link[i]));
 	json_object_set_new(object, "links", links);
+	json_object_set_new(object, "findings", findings_json(status));
 	return object;
 }
 

@@ -16,6 +16,9 @@ json_t *client_format_string(const char *s);
 void client_format_status(FILE *out, const struct client_status *status, bool extended);
 json_t *client_format_status_json(const struct client_status *status, bool extended);
 
+/* "note", "warning", "unsafe" */
+const char *client_format_severity(uint32_t severity);
+
 void client_format_export(FILE *out, const struct client_export *export);
 json_t *client_format_export_json(const struct client_export *export);
 

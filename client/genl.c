@@ -208,6 +208,7 @@ int client_genl_explain(enum client_operation operation, const char *name,
 		[CLIENT_OP_CONNECT] = "connect",
 		[CLIENT_OP_DISCONNECT] = "disconnect",
 		[CLIENT_OP_STATUS] = "get the status of",
+		[CLIENT_OP_SET] = "change",
 	};
 	const char *text = answer->text;
 	size_t len = strlen(name);

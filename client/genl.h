@@ -31,7 +31,7 @@ int client_genl_call(struct client_genl *genl, struct nl_msg *msg,
 		     int (*reply)(struct nlmsghdr *hdr, void *arg), void *arg,
 		     struct client_answer *answer, struct client_error *err);
 
-enum client_operation { CLIENT_OP_CONNECT, CLIENT_OP_DISCONNECT, CLIENT_OP_STATUS };
+enum client_operation { CLIENT_OP_CONNECT, CLIENT_OP_DISCONNECT, CLIENT_OP_STATUS, CLIENT_OP_SET };
 
 /* The sentence for an answer with an error; always -1 */
 int client_genl_explain(enum client_operation operation, const char *name,

@@ -68,7 +68,8 @@ static int set_up(int device, const struct client_args *args,
 	if (ioctl(device, NBD_SET_FLAGS, (unsigned long)handover->flags) ||
 	    ioctl(device, BLKROSET, &read_only))
 		return failed("set the flags of", args->device, err);
-	if (args->timeout && ioctl(device, NBD_SET_TIMEOUT, (unsigned long)args->timeout))
+	if (args->timeout && args->timeout != CLIENT_NOT_GIVEN &&
+	    ioctl(device, NBD_SET_TIMEOUT, (unsigned long)args->timeout))
 		return failed("set the timeout of", args->device, err);
 	return 0;
 }

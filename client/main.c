@@ -19,6 +19,10 @@ static int run(struct client_args *args, char *argv0, struct client_error *err)
 		return client_list(args, stdout, err);
 	case CLIENT_STATUS:
 		return client_status(args, stdout, err);
+	case CLIENT_DOCTOR:
+		return client_doctor(args, stdout, err);
+	case CLIENT_SET:
+		return client_set(args, err);
 	case CLIENT_HELP:
 		client_args_help(stdout);
 		return CLIENT_OK;
@@ -40,6 +44,9 @@ int main(int argc, char *argv[])
 	if (!ret)
 		ret = run(&args, argv[0], &err);
 	if (ret < 0) {
+		/* 3 is what it finds */
+		if (args.command == CLIENT_DOCTOR && err.code == CLIENT_USAGE)
+			err.code = CLIENT_CANNOT_TELL;
 		client_error_print(&err);
 		ret = err.code;
 	}

@@ -73,6 +73,24 @@ static int put_if(struct nl_msg *msg, int attr, uint64_t value)
 	return value ? nla_put_u64(msg, attr, value) : 0;
 }
 
+static int put_given(struct nl_msg *msg, int attr, uint64_t value)
+{
+	return value == UINT64_MAX ? 0 : nla_put_u64(msg, attr, value);
+}
+
+static int put_given_u32(struct nl_msg *msg, int attr, uint64_t value)
+{
+	return value == UINT64_MAX ? 0 : nla_put_u32(msg, attr, (uint32_t)value);
+}
+
+static int put_timeouts(struct nl_msg *msg, const struct client_timeouts *timeouts)
+{
+	return put_given(msg, NBD_ATTR_TIMEOUT, timeouts->timeout) ||
+	       put_given(msg, NBD_ATTR_DEAD_CONN_TIMEOUT, timeouts->dead_timeout) ||
+	       put_given_u32(msg, NBDX_ATTR_LINK_TIMEOUT, timeouts->link_timeout) ||
+	       put_given_u32(msg, NBDX_ATTR_FENCE_DELAY, timeouts->fence_delay);
+}
+
 struct nl_msg *client_netlink_connect(int family, const struct client_connect *connect)
 {
 	struct nl_msg *msg = new_message(family, 0, NBD_CMD_CONNECT, NBD_GENL_VERSION);
@@ -82,8 +100,7 @@ struct nl_msg *client_netlink_connect(int family, const struct client_connect *c
 	if (nla_put_u32(msg, NBD_ATTR_INDEX, (uint32_t)connect->index) ||
 	    put_if(msg, NBD_ATTR_SIZE_BYTES, connect->size) ||
 	    put_if(msg, NBD_ATTR_BLOCK_SIZE_BYTES, connect->block_size) ||
-	    put_if(msg, NBD_ATTR_TIMEOUT, connect->timeout) ||
-	    put_if(msg, NBD_ATTR_DEAD_CONN_TIMEOUT, connect->dead_timeout) ||
+	    put_timeouts(msg, &connect->timeouts) ||
 	    (connect->identifier &&
 	     nla_put_string(msg, NBD_ATTR_BACKEND_IDENTIFIER, connect->identifier)) ||
 	    (connect->addresses ? put_managed(msg, connect) : put_handed_over(msg, connect))) {
@@ -109,6 +126,17 @@ struct nl_msg *client_netlink_disconnect(int family, int index, bool force)
 	struct nl_msg *msg = index_message(family, 0, NBD_CMD_DISCONNECT, index);
 
 	if (msg && force && nla_put_flag(msg, NBDX_ATTR_FORCE)) {
+		nlmsg_free(msg);
+		return NULL;
+	}
+	return msg;
+}
+
+struct nl_msg *client_netlink_set(int family, int index, const struct client_timeouts *timeouts)
+{
+	struct nl_msg *msg = index_message(family, 0, NBD_CMD_RECONFIGURE, index);
+
+	if (msg && put_timeouts(msg, timeouts)) {
 		nlmsg_free(msg);
 		return NULL;
 	}
@@ -206,9 +234,10 @@ static int parse_link(struct nlattr *nest, struct client_link *link)
 		[NBDX_LINK_INFLIGHT] = { .type = NLA_U32 },
 		[NBDX_LINK_ERROR] = { .type = NLA_STRING },
 		[NBDX_LINK_COUNTERS] = { .type = NLA_NESTED },
+		[NBDX_LINK_FENCE] = { .type = NLA_U32 },
+		[NBDX_LINK_HELD] = { .type = NLA_U32 },
 	};
 	struct nlattr *attr[NBDX_LINK_MAX + 1];
-	struct sockaddr_storage peer = { 0 };
 
 	if (nla_parse_nested(attr, NBDX_LINK_MAX, nest, policy))
 		return -1;
@@ -216,13 +245,42 @@ static int parse_link(struct nlattr *nest, struct client_link *link)
 	link->state = get_u32(attr[NBDX_LINK_STATE]);
 	link->state_ms = get_u64(attr[NBDX_LINK_STATE_MS]);
 	link->inflight = get_u32(attr[NBDX_LINK_INFLIGHT]);
+	link->fence = get_u32(attr[NBDX_LINK_FENCE]);
+	link->held = get_u32(attr[NBDX_LINK_HELD]);
 	link->error = get_string(attr[NBDX_LINK_ERROR]);
 	if (attr[NBDX_LINK_PEER]) {
-		int len = nla_memcpy(&peer, attr[NBDX_LINK_PEER], sizeof(peer));
-
-		client_address_text((struct sockaddr *)&peer, (socklen_t)len, link->peer);
+		link->address.len = (socklen_t)nla_memcpy(&link->address.storage,
+							  attr[NBDX_LINK_PEER],
+							  sizeof(link->address.storage));
+		client_address_text(&link->address.sa, link->address.len, link->peer);
 	}
 	return parse_counters(attr[NBDX_LINK_COUNTERS], link->counter);
+}
+
+static int parse_finding(struct nlattr *nest, struct client_status *status)
+{
+	static struct nla_policy policy[NBDX_FINDING_MAX + 1] = {
+		[NBDX_FINDING_ID] = { .type = NLA_STRING },
+		[NBDX_FINDING_SEVERITY] = { .type = NLA_U32 },
+		[NBDX_FINDING_TEXT] = { .type = NLA_STRING },
+		[NBDX_FINDING_SUBJECT] = { .type = NLA_STRING },
+	};
+	struct nlattr *attr[NBDX_FINDING_MAX + 1];
+	struct client_finding *finding;
+
+	if (nla_parse_nested(attr, NBDX_FINDING_MAX, nest, policy) || !attr[NBDX_FINDING_ID] ||
+	    !attr[NBDX_FINDING_TEXT])
+		return -1;
+	finding = reallocarray(status->finding, status->nfindings + 1, sizeof(*finding));
+	if (!finding)
+		return -1;
+	status->finding = finding;
+	finding += status->nfindings++;
+	finding->id = get_string(attr[NBDX_FINDING_ID]);
+	finding->severity = get_u32(attr[NBDX_FINDING_SEVERITY]);
+	finding->subject = get_string(attr[NBDX_FINDING_SUBJECT]);
+	finding->text = get_string(attr[NBDX_FINDING_TEXT]);
+	return finding->id && finding->text ? 0 : -1;
 }
 
 static struct nla_policy device_policy[NBDX_DEVICE_MAX + 1] = {
@@ -248,6 +306,11 @@ static struct nla_policy device_policy[NBDX_DEVICE_MAX + 1] = {
 	[NBDX_DEVICE_SWAP_SAFE] = { .type = NLA_U8 },
 	[NBDX_DEVICE_WHY] = { .type = NLA_STRING },
 	[NBDX_DEVICE_BACKEND] = { .type = NLA_STRING },
+	[NBDX_DEVICE_LINK_TIMEOUT] = { .type = NLA_U32 },
+	[NBDX_DEVICE_FENCE_DELAY] = { .type = NLA_U32 },
+	[NBDX_DEVICE_RESERVE] = { .type = NLA_U64 },
+	[NBDX_DEVICE_MIN_FREE] = { .type = NLA_U64 },
+	[NBDX_DEVICE_FINDING] = { .type = NLA_NESTED },
 };
 
 static void parse_plain(struct nlattr *attr[], struct client_status *status)
@@ -270,6 +333,10 @@ static void parse_plain(struct nlattr *attr[], struct client_status *status)
 	status->inflight = get_u32(attr[NBDX_DEVICE_INFLIGHT]);
 	status->timeout = get_u64(attr[NBDX_DEVICE_TIMEOUT]);
 	status->dead_timeout = get_u64(attr[NBDX_DEVICE_DEAD_CONN_TIMEOUT]);
+	status->link_timeout = get_u32(attr[NBDX_DEVICE_LINK_TIMEOUT]);
+	status->fence_delay = get_u32(attr[NBDX_DEVICE_FENCE_DELAY]);
+	status->reserve = get_u64(attr[NBDX_DEVICE_RESERVE]);
+	status->min_free = get_u64(attr[NBDX_DEVICE_MIN_FREE]);
 	status->swap_safe = attr[NBDX_DEVICE_SWAP_SAFE] && nla_get_u8(attr[NBDX_DEVICE_SWAP_SAFE]);
 	status->why = get_string(attr[NBDX_DEVICE_WHY]);
 	status->backend = get_string(attr[NBDX_DEVICE_BACKEND]);
@@ -292,6 +359,8 @@ int client_netlink_parse_device(struct nlmsghdr *hdr, struct client_status *stat
 	if (parse_counters(attr[NBDX_DEVICE_COUNTERS], status->counter))
 		goto err_parse;
 	nla_for_each_nested(item, top[NBDX_ATTR_DEVICE], rest) {
+		if (nla_type(item) == NBDX_DEVICE_FINDING && parse_finding(item, status))
+			goto err_parse;
 		if (nla_type(item) != NBDX_DEVICE_LINK || status->nlinks == NBDX_MAX_LINKS)
 			continue;
 		if (parse_link(item, &status->link[status->nlinks++]))
@@ -310,6 +379,12 @@ void client_status_free(struct client_status *status)
 
 	for (i = 0; i < status->nlinks; i++)
 		free(status->link[i].error);
+	for (i = 0; i < status->nfindings; i++) {
+		free(status->finding[i].id);
+		free(status->finding[i].subject);
+		free(status->finding[i].text);
+	}
+	free(status->finding);
 	free(status->why);
 	free(status->export);
 	free(status->backend);

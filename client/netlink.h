@@ -14,6 +14,12 @@
 #include "hosts.h"
 #include "nbswap-netlink.h"
 
+/* Each UINT64_MAX: not sent */
+struct client_timeouts {
+	uint64_t timeout, dead_timeout;	    /* s */
+	uint64_t link_timeout, fence_delay; /* ms, not for mainline's driver */
+};
+
 /* NBD_CMD_CONNECT: with addresses the kernel connects, with sockets we have */
 struct client_connect {
 	int index;
@@ -25,15 +31,26 @@ struct client_connect {
 	uint32_t links, connect_timeout, flags; /* with addresses */
 	uint64_t server_flags;			/* with sockets */
 	uint64_t size, block_size;		/* 0: not sent */
-	uint64_t timeout, dead_timeout;		/* 0: not sent */
+	struct client_timeouts timeouts;
 };
 
 struct client_link {
 	uint32_t index, state, inflight;
+	uint32_t fence; /* NBDX_FENCE_* */
+	uint32_t held;
 	uint64_t state_ms;
-	char peer[CLIENT_ADDRESS_TEXT]; /* "": none */
+	struct client_address address;	/* of the server, length 0: none */
+	char peer[CLIENT_ADDRESS_TEXT]; /* the same as text, "": none */
 	char *error;			/* NULL: none */
 	uint64_t counter[NBDX_COUNTER_MAX + 1];
+};
+
+/* Something that weakens the promise, as the driver tells it */
+struct client_finding {
+	char *id;
+	uint32_t severity; /* NBDX_SEVERITY_* */
+	char *subject;	   /* network device, NULL: none */
+	char *text;
 };
 
 /* What the driver tells of a device; of mainline's, what it tells and sysfs has */
@@ -50,7 +67,11 @@ struct client_status {
 	uint32_t block_size, opt_block_size, max_payload;
 	uint32_t server_flags, flags;
 	uint32_t openers, pid, queued, inflight;
-	uint64_t timeout, dead_timeout;
+	uint64_t timeout, dead_timeout;	    /* s */
+	uint32_t link_timeout, fence_delay; /* ms */
+	uint64_t reserve, min_free;	    /* bytes, 0: not told */
+	unsigned int nfindings;
+	struct client_finding *finding;
 	uint64_t counter[NBDX_COUNTER_MAX + 1];
 	unsigned int nlinks;
 	struct client_link link[NBDX_MAX_LINKS];
@@ -58,6 +79,7 @@ struct client_status {
 
 /* Each returns a message to be freed with nlmsg_free(), NULL without memory */
 struct nl_msg *client_netlink_connect(int family, const struct client_connect *connect);
+struct nl_msg *client_netlink_set(int family, int index, const struct client_timeouts *timeouts);
 struct nl_msg *client_netlink_disconnect(int family, int index, bool force);
 struct nl_msg *client_netlink_status(int family, int index);
 /* index -1: dump of all devices in use */

@@ -42,7 +42,14 @@ const struct client_option client_options[] = {
 	  86400 * 365, "requests fail after so long without a connection; default: never" },
 	{ "connect-timeout", 0, "TIME", "connect-timeout", CLIENT_OPT_DURATION,
 	  FIELD(connect_timeout), 1, 3600 * 1000,
-	  "for one attempt at one address: 5, 5s or 500ms; default: 10s" },
+	  "for one attempt at one address: 5, 0.5s or 500ms; default: 10s" },
+	{ "link-timeout", 0, "TIME", "link-timeout", CLIENT_OPT_DURATION, FIELD(link_timeout), 1000,
+	  600 * 1000, "remake a connection that acknowledges nothing for so long; default: 10s" },
+	{ "fence-delay", 0, "TIME", "fence-delay", CLIENT_OPT_DURATION, FIELD(fence_delay), 0,
+	  60 * 1000,
+	  "wait before writing again after a reconnect to a server without sessions; default: 1s" },
+	FLAG("spread", 0, "spread", spread,
+	     "connections begin at different hosts, which must serve the same data"),
 	FLAG("swap", 's', "swap", swap,
 	     "the device is for swap: keep more memory free, check and warn"),
 	FLAG("readonly", 'R', "readonly", read_only,
@@ -66,7 +73,7 @@ const struct client_option client_options[] = {
 	COMMAND("check", 'c', "DEVICE", CLIENT_CHECK,
 		"print the PID of who connected it; exit status 0, 1 (not connected) or 2 (error)"),
 	COMMAND("list", 'l', NULL, CLIENT_LIST, "list the names of the exports of HOST [PORT]"),
-	FLAG("json", 0, NULL, json, "with list and status: as JSON"),
+	FLAG("json", 0, NULL, json, "with list, status and doctor: as JSON"),
 	COMMAND("help", 'h', NULL, CLIENT_HELP, "this text"),
 	COMMAND("version", 'V', NULL, CLIENT_VERSION, "print the version"),
 	REFUSED("sdp", 'S', NULL, "sdp", "not supported: use TCP instead of sockets direct"),
@@ -84,6 +91,9 @@ _Static_assert(sizeof(client_options) / sizeof(client_options[0]) <= 64,
 
 const struct client_subcommand client_subcommands[] = {
 	{ "status", CLIENT_STATUS, "[DEVICE] [--json]", "state of one device or of all" },
+	{ "doctor", CLIENT_DOCTOR, "[DEVICE...] [--json]",
+	  "what endangers swap on them, and how to mend it" },
+	{ "set", CLIENT_SET, "DEVICE OPTIONS", "change timeouts of a connected device" },
 	{ "list", CLIENT_LIST, "HOST [PORT] [--json]", "exports of a server, with size and flags" },
 };
 
@@ -109,7 +119,7 @@ static int set_number(const struct client_option *option, const char *value, uin
 		err, CLIENT_USAGE,
 		"'%s' is no value for -%s: give a number from %" PRIu64 " to %" PRIu64 "%s", value,
 		option->name, option->min, option->max,
-		option->kind == CLIENT_OPT_DURATION ? " ms (as 5, 5s or 500ms)" : "");
+		option->kind == CLIENT_OPT_DURATION ? " ms (as 5, 0.5s or 500ms)" : "");
 }
 
 static int set_string(const struct client_option *option, const char *value, char **field,

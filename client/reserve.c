@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The state directory has a file for each device, named by its number, with the
- * kB it holds, and a file "before" with two numbers: what the sysctl was before
+ * two numbers of its share, and a file "before" with two numbers: what the sysctl was before
  * the first device and what we made of it last.  If it is no longer that, the
  * administrator has changed it, and his word stands.
  */
@@ -13,22 +13,48 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "reserve.h"
 
 #define FIRST_LINK   8192ul /* kB */
 #define FURTHER_LINK 2048ul /* kB */
+#define MAX_DEVICES  256
 
 const struct client_reserve client_reserve_system = {
 	.sysctl = "/proc/sys/vm/min_free_kbytes",
 	.state = "/run/nbd-client",
+	.meminfo = "/proc/meminfo",
 };
 
-unsigned long client_reserve_need(unsigned int links)
+static unsigned long kb(uint64_t bytes)
 {
-	return FIRST_LINK + (links > 1 ? (links - 1) * FURTHER_LINK : 0);
+	return (unsigned long)(bytes / 1024 + !!(bytes % 1024));
+}
+
+struct client_reserve_share client_reserve_share(uint64_t reserve, uint64_t min_free,
+						 unsigned int links)
+{
+	unsigned long old = FIRST_LINK + (links > 1 ? (links - 1) * FURTHER_LINK : 0);
+
+	if (!min_free)
+		return (struct client_reserve_share){ old * 3 / 8, old };
+	return (struct client_reserve_share){ kb(reserve), kb(min_free) };
+}
+
+unsigned long client_reserve_sum(const struct client_reserve_share *share, unsigned int n)
+{
+	unsigned long all = 0, most = n ? CLIENT_RESERVE_FLOOR : 0, need;
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		all += share[i].reserve;
+	for (i = 0; i < n; i++) {
+		need = share[i].min_free + ((all - share[i].reserve) * 8 + 2) / 3;
+		if (need > most)
+			most = need;
+	}
+	return most;
 }
 
 /* Numbers in a file; those that are not there are 0. -1 if there is no file. */
@@ -79,42 +105,55 @@ static int open_state(const struct client_reserve *where, int make)
 	return dir;
 }
 
-/* What all devices hold, kB */
+/* What all devices need, kB */
 static unsigned long sum(int dir)
 {
-	unsigned long total = 0, kb, rest;
+	struct client_reserve_share share[MAX_DEVICES];
 	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *list = copy < 0 ? NULL : fdopendir(copy);
 	struct dirent *entry;
+	unsigned int n = 0;
 
 	if (!list)
 		return 0;
-	while ((entry = readdir(list)))
+	while (n < MAX_DEVICES && (entry = readdir(list)))
 		if (entry->d_name[0] >= '0' && entry->d_name[0] <= '9' &&
-		    !read_numbers(dir, entry->d_name, &kb, &rest))
-			total += kb;
+		    !read_numbers(dir, entry->d_name, &share[n].reserve, &share[n].min_free))
+			n++;
 	closedir(list);
-	return total;
+	return client_reserve_sum(share, n);
 }
 
-static unsigned long bounded(unsigned long kb)
+unsigned long client_reserve_most(const struct client_reserve *where)
 {
-	struct sysinfo info;
-	unsigned long most;
+	FILE *file = fopen(where->meminfo, "re");
+	unsigned long total = 0;
+	char line[128];
 
-	if (sysinfo(&info))
-		return kb;
-	most = (unsigned long)((unsigned long long)info.totalram * info.mem_unit / 1024 / 4);
-	return kb < most ? kb : most;
+	while (file && !total && fgets(line, sizeof(line), file))
+		if (sscanf(line, "MemTotal: %lu", &total) != 1)
+			total = 0;
+	if (file)
+		fclose(file);
+	return total / 4;
 }
 
-int client_reserve_hold(const struct client_reserve *where, int index, unsigned int links,
-			unsigned long *from, unsigned long *to)
+static unsigned long bounded(const struct client_reserve *where, unsigned long need)
+{
+	unsigned long most = client_reserve_most(where);
+
+	return most && need > most ? most : need;
+}
+
+int client_reserve_hold(const struct client_reserve *where, int index,
+			const struct client_reserve_share *share,
+			struct client_reserve_change *change)
 {
 	unsigned long now, none, before, set, want;
 	int dir = open_state(where, 1), ret = -1;
 	char name[16];
 
+	change->need = client_reserve_sum(share, 1);
 	if (dir < 0)
 		return -1;
 	snprintf(name, sizeof(name), "%d", index);
@@ -122,15 +161,16 @@ int client_reserve_hold(const struct client_reserve *where, int index, unsigned 
 		goto out;
 	if (read_numbers(dir, "before", &before, &set))
 		before = now;
-	if (write_numbers(dir, name, client_reserve_need(links), 0))
+	if (write_numbers(dir, name, share->reserve, share->min_free))
 		goto out;
-	want = bounded(sum(dir));
-	*from = *to = now;
+	change->need = sum(dir);
+	want = bounded(where, change->need);
+	change->from = change->to = now;
 	if (want > now) {
 		if (write_numbers(AT_FDCWD, where->sysctl, want, 0) ||
 		    write_numbers(dir, "before", before, want))
 			goto out;
-		*to = want;
+		change->to = want;
 	}
 	ret = 0;
 out:
@@ -149,7 +189,7 @@ int client_reserve_drop(const struct client_reserve *where, int index)
 	snprintf(name, sizeof(name), "%d", index);
 	if (unlinkat(dir, name, 0) || read_numbers(dir, "before", &before, &set))
 		goto out;
-	want = bounded(sum(dir));
+	want = bounded(where, sum(dir));
 	if (want < before)
 		want = before;
 	if (!read_numbers(AT_FDCWD, where->sysctl, &now, &none) && now == set && want < now)

@@ -10,27 +10,48 @@
 #ifndef CLIENT_RESERVE_H
 #define CLIENT_RESERVE_H
 
+#include <stdint.h>
+
 struct client_reserve {
-	const char *sysctl; /* file to read and write, in kB */
-	const char *state;  /* directory that outlives us until the next boot */
+	const char *sysctl;  /* file to read and write, in kB */
+	const char *state;   /* directory that outlives us until the next boot */
+	const char *meminfo; /* file that tells how much memory there is */
 };
 
 extern const struct client_reserve client_reserve_system;
 
-/*
- * What a device with so many links is worth, kB.  A link's socket holds at most
- * 512 KiB each way and as much again in bookkeeping; the rest is for one ring of
- * receive buffers and for what other packets take while it lasts.  Three eighths
- * of vm.min_free_kbytes are out of everybody else's reach.
- */
-unsigned long client_reserve_need(unsigned int links);
+/* What a device needs, as its driver says, kB */
+struct client_reserve_share {
+	unsigned long reserve;	/* of the kernel's reserve, it may use at most */
+	unsigned long min_free; /* vm.min_free_kbytes that keeps so much for it alone */
+};
+
+/* From bytes; a driver that tells nothing of it gets what so many links were worth once */
+struct client_reserve_share client_reserve_share(uint64_t reserve, uint64_t min_free,
+						 unsigned int links);
 
 /*
- * Hold it for device index; at most a quarter of the machine's memory in all.
- * 0 with *from and *to, in kB, the same if nothing had to change; -1 with errno.
+ * vm.min_free_kbytes for several devices, kB.  Their reserves add up, but what
+ * others may take meanwhile and what is set aside for interrupts is in the
+ * min_free of each and counts once.  Since min_free grows by no more than 8/3 of
+ * the reserve, any one device's min_free and 8/3 of the reserve of all others is
+ * enough.  0 for no device, else at least CLIENT_RESERVE_FLOOR.
  */
-int client_reserve_hold(const struct client_reserve *where, int index, unsigned int links,
-			unsigned long *from, unsigned long *to);
+unsigned long client_reserve_sum(const struct client_reserve_share *share, unsigned int n);
+#define CLIENT_RESERVE_FLOOR 8192ul
+
+/* A quarter of the machine's memory, kB: never more than that; 0: unknown */
+unsigned long client_reserve_most(const struct client_reserve *where);
+
+struct client_reserve_change {
+	unsigned long from, to; /* the same if nothing had to change */
+	unsigned long need;	/* what all devices need, more than to if that is too much */
+};
+
+/* Hold it for device index. 0, or -1 with errno; change->need is set in both cases. */
+int client_reserve_hold(const struct client_reserve *where, int index,
+			const struct client_reserve_share *share,
+			struct client_reserve_change *change);
 
 /* Give it back; nothing happens if none was held. 0, or -1 with errno. */
 int client_reserve_drop(const struct client_reserve *where, int index);

@@ -7,13 +7,8 @@
 #include "format.h"
 #include "text.h"
 
-struct devices {
-	unsigned int n;
-	struct client_status *status;
-};
-
 /* A device more; NULL: no memory */
-static struct client_status *add(struct devices *devices)
+static struct client_status *add(struct client_devices *devices)
 {
 	struct client_status *status;
 
@@ -25,7 +20,7 @@ static struct client_status *add(struct devices *devices)
 	return &status[devices->n++];
 }
 
-static void free_devices(struct devices *devices)
+void client_devices_free(struct client_devices *devices)
 {
 	unsigned int i;
 
@@ -42,7 +37,7 @@ static int on_device(struct nlmsghdr *hdr, void *arg)
 }
 
 /* Of our driver: index -1 is every device in use */
-static int get(struct client_genl *genl, int index, struct devices *devices,
+static int get(struct client_genl *genl, int index, struct client_devices *devices,
 	       struct client_error *err)
 {
 	struct client_answer answer;
@@ -63,7 +58,7 @@ static int get(struct client_genl *genl, int index, struct devices *devices,
 int client_status_get(struct client_genl *genl, int index, struct client_status *status,
 		      struct client_error *err)
 {
-	struct devices devices = { 0 };
+	struct client_devices devices = { 0 };
 	int ret = get(genl, index, &devices, err);
 
 	if (!ret && devices.n != 1)
@@ -73,7 +68,7 @@ int client_status_get(struct client_genl *genl, int index, struct client_status 
 		*status = devices.status[0];
 		devices.n = 0;
 	}
-	free_devices(&devices);
+	client_devices_free(&devices);
 	return ret;
 }
 
@@ -117,7 +112,7 @@ static int fill_in(struct client_status *status, uint32_t index, bool connected,
 	return status->why ? 0 : client_error_set(err, CLIENT_FAILED, "out of memory");
 }
 
-static int get_mainline(struct client_genl *genl, int index, struct devices *devices,
+static int get_mainline(struct client_genl *genl, int index, struct client_devices *devices,
 			struct client_error *err)
 {
 	struct client_indexes *indexes = calloc(1, sizeof(*indexes));
@@ -146,8 +141,15 @@ static int get_mainline(struct client_genl *genl, int index, struct devices *dev
 	return ret;
 }
 
-static int print(const struct client_args *args, const struct devices *devices, bool extended,
-		 FILE *out, struct client_error *err)
+int client_devices_get(struct client_genl *genl, int index, struct client_devices *devices,
+		       struct client_error *err)
+{
+	return genl->extended ? get(genl, index, devices, err) :
+				get_mainline(genl, index, devices, err);
+}
+
+static int print(const struct client_args *args, const struct client_devices *devices,
+		 bool extended, FILE *out, struct client_error *err)
 {
 	json_t *array;
 	unsigned int i;
@@ -171,19 +173,16 @@ static int print(const struct client_args *args, const struct devices *devices, 
 int client_status(const struct client_args *args, FILE *out, struct client_error *err)
 {
 	int index = args->device ? client_device_index(args->device) : -1;
-	struct devices devices = { 0 };
+	struct client_devices devices = { 0 };
 	struct client_genl genl;
 	int ret;
 
 	if (client_genl_open(&genl, err))
 		return -1;
-	if (genl.extended)
-		ret = get(&genl, index, &devices, err);
-	else
-		ret = get_mainline(&genl, index, &devices, err);
+	ret = client_devices_get(&genl, index, &devices, err);
 	if (!ret)
 		ret = print(args, &devices, genl.extended, out, err);
-	free_devices(&devices);
+	client_devices_free(&devices);
 	client_genl_close(&genl);
 	return ret;
 }

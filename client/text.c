@@ -101,6 +101,19 @@ const char *client_text_size(uint64_t bytes, char buf[CLIENT_SIZE_TEXT])
 	return buf;
 }
 
+const char *client_text_ms(uint64_t ms, char buf[CLIENT_SIZE_TEXT])
+{
+	unsigned int part = (unsigned int)(ms % 1000), digits = 3;
+
+	for (; digits && part % 10 == 0; digits--)
+		part /= 10;
+	if (digits)
+		snprintf(buf, CLIENT_SIZE_TEXT, "%" PRIu64 ".%0*u s", ms / 1000, (int)digits, part);
+	else
+		snprintf(buf, CLIENT_SIZE_TEXT, "%" PRIu64 " s", ms / 1000);
+	return buf;
+}
+
 /* The number at s; what follows it in *end, NULL if there is no number */
 static const char *number(const char *s, uint64_t *value)
 {
@@ -141,16 +154,30 @@ bool client_text_bytes(const char *s, uint64_t *value)
 	return true;
 }
 
+/* The digits at s, as thousandths: "5" is 500; more than three of them are too fine */
+static const char *thousandths(const char *s, uint64_t *value)
+{
+	unsigned int i;
+
+	*value = 0;
+	for (i = 0; i < 3; i++)
+		*value = 10 * *value + (isdigit((unsigned char)*s) ? (uint64_t)(*s++ - '0') : 0);
+	return s;
+}
+
 bool client_text_duration(const char *s, uint64_t *ms)
 {
 	const char *end = number(s, ms);
+	uint64_t part = 0;
 
 	if (!end)
 		return false;
 	if (!strcmp(end, "ms"))
 		return true;
-	if ((*end && strcmp(end, "s")) || *ms > UINT64_MAX / 1000)
+	if (*end == '.' && isdigit((unsigned char)end[1]))
+		end = thousandths(end + 1, &part);
+	if ((*end && strcmp(end, "s")) || *ms > (UINT64_MAX - part) / 1000)
 		return false;
-	*ms *= 1000;
+	*ms = *ms * 1000 + part;
 	return true;
 }

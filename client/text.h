@@ -26,11 +26,14 @@ void client_text_clean(char *s);
 /* "1024 MiB": the largest binary unit up to MiB that is exact */
 const char *client_text_size(uint64_t bytes, char buf[CLIENT_SIZE_TEXT]);
 
+/* "10 s", "0.25 s" */
+const char *client_text_ms(uint64_t ms, char buf[CLIENT_SIZE_TEXT]);
+
 /* Decimal number, nothing else */
 bool client_text_number(const char *s, uint64_t *value);
 /* Number with an optional k, M, G or T (times 1024) */
 bool client_text_bytes(const char *s, uint64_t *value);
-/* "5" or "5s": seconds, "500ms": milliseconds; result in ms */
+/* "5", "5s" or "0.25": seconds, to the millisecond; "500ms"; result in ms */
 bool client_text_duration(const char *s, uint64_t *ms);
 
 #endif /* CLIENT_TEXT_H */

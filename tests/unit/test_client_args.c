@@ -58,12 +58,14 @@ struct good {
 	struct client_args want; /* of unnamed fields the default */
 };
 
-#define GOOD(l, ...)                                                      \
-	{                                                                 \
-		l,                                                        \
-		{                                                         \
-			.links = 1, .connect_timeout = 10000, __VA_ARGS__ \
-		}                                                         \
+#define GOOD(l, ...)                                                                        \
+	{                                                                                   \
+		l,                                                                          \
+		{                                                                           \
+			.links = 1, .connect_timeout = 10000, .timeout = CLIENT_NOT_GIVEN,  \
+			.dead_timeout = CLIENT_NOT_GIVEN, .link_timeout = CLIENT_NOT_GIVEN, \
+			.fence_delay = CLIENT_NOT_GIVEN, __VA_ARGS__                        \
+		}                                                                           \
 	}
 #define H .host = "h", .device = "nbd0"
 
@@ -123,7 +125,21 @@ static const struct good good[] = {
 	GOOD("-co 2 h nbd0", H, .links = 2),
 	GOOD("-connect-timeout 500ms h nbd0", H, .connect_timeout = 500),
 	GOOD("--connect-t=5 h nbd0", H, .connect_timeout = 5000),
+	GOOD("-connect-timeout 0.25 h nbd0", H, .connect_timeout = 250),
+	GOOD("-link-timeout 2.5 h nbd0", H, .link_timeout = 2500),
+	GOOD("-fence-delay 0 h nbd0", H, .fence_delay = 0),
+	GOOD("-fence-delay 500ms -spread h nbd0", H, .fence_delay = 500, .spread = true),
 	GOOD("-t 9 h nbd0", H, .timeout = 9),
+	GOOD("-dead-conn-timeout 8 h nbd0", H, .dead_timeout = 8),
+	GOOD("-li h", .command = CLIENT_LIST, .host = "h"),
+	GOOD("set nbd0 -dead-timeout 0", .command = CLIENT_SET, .details = true, .device = "nbd0",
+	     .dead_timeout = 0),
+	GOOD("set -t 5 /dev/nb0 -link-timeout 20 -fence-delay 0.1", .command = CLIENT_SET,
+	     .details = true, .device = "/dev/nb0", .timeout = 5, .link_timeout = 20000,
+	     .fence_delay = 100),
+	GOOD("doctor", .command = CLIENT_DOCTOR, .details = true),
+	GOOD("doctor nb0 /dev/nbd1 --json", .command = CLIENT_DOCTOR, .details = true, .json = true,
+	     .ndevices = 2, .devices = { "nb0", "/dev/nbd1" }),
 	GOOD("-timeout 9 h nbd0", H, .timeout = 9),
 	GOOD("-T 8 h nbd0", H, .dead_timeout = 8),
 	GOOD("-dead-timeout 8 h nbd0", H, .dead_timeout = 8),
@@ -199,7 +215,7 @@ static void test_good_numbers(void **state)
 {
 	struct client_args args;
 	struct client_error err;
-	size_t i;
+	size_t i, j;
 
 	(void)state;
 	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -214,6 +230,12 @@ static void test_good_numbers(void **state)
 		NUMBER(dead_timeout);
 		NUMBER(links);
 		NUMBER(connect_timeout);
+		NUMBER(link_timeout);
+		NUMBER(fence_delay);
+		NUMBER(spread);
+		NUMBER(ndevices);
+		for (j = 0; j < want->ndevices; j++)
+			same(args.devices[j], want->devices[j]);
 		NUMBER(no_go);
 		NUMBER(read_only);
 		NUMBER(swap);
@@ -278,6 +300,15 @@ static const struct bad {
 	{ "-C 4x h nbd0", "no value for -connections", 0 },
 	{ "-t -5 h nbd0", "no value for -timeout", 0 },
 	{ "-connect-timeout 0 h nbd0", "no value for -connect-timeout", 0 },
+	{ "-link-timeout 0.9 h nbd0", "no value for -link-timeout", 0 },
+	{ "-link-timeout 601 h nbd0", "no value for -link-timeout", 0 },
+	{ "-fence-delay 61 h nbd0", "no value for -fence-delay", 0 },
+	{ "-fence-delay -1 h nbd0", "no value for -fence-delay", 0 },
+	{ "set nbd0", "nothing is to be set", 0 },
+	{ "set -t 5", "no device", 0 },
+	{ "set sda -t 5", "no NBD device", 0 },
+	{ "set nbd0 nbd1 -t 5", "one word too many", 0 },
+	{ "doctor nbd0 sda", "'sda' is no NBD device", 0 },
 	{ "-connect-timeout 5m h nbd0", "no value for -connect-timeout", 0 },
 	{ "bs=x h nbd0", "no value for -block-size", 0 },
 	{ "-P h nbd0", "-preinit needs -size", 0 },

@@ -33,7 +33,8 @@ static const char tab[] =
 	"  \t \n"
 	"nbd0\tserver  swapexport  swap,persist  # and another\n"
 	"nb1 10.0.0.1,[::1]:7 data\n"
-	"nbd2 /run/s x unix,port=2000,bs=4096,timeout=5,dead-timeout=6,conns=3,no_optgo\n"
+	"nbd2 /run/s x unix,port=2000,bs=4096,timeout=5,dead-timeout=6,conns=3,no_optgo,"
+	"link-timeout=2.5,fence-delay=0,spread\n"
 	"/dev/nbd3 h a\\040b _local=1,_x,frob=2,size=1M,readonly,connect-timeout=500ms,identifier=me\n"
 	"nbd4 h \"\" preinit,size=1M\n"
 	"nbd5 h \\134x\\077";
@@ -80,6 +81,9 @@ static void test_options(void **state)
 	assert_int_equal(args.block_size, 4096);
 	assert_int_equal(args.timeout, 5);
 	assert_int_equal(args.dead_timeout, 6);
+	assert_int_equal(args.link_timeout, 2500);
+	assert_int_equal(args.fence_delay, 0);
+	assert_true(args.spread);
 	assert_int_equal(args.links, 3);
 	assert_true(args.no_go);
 	client_args_free(&args);

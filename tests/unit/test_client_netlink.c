@@ -42,6 +42,11 @@ static void add_address(struct client_addresses *addresses, const char *host)
 	assert_int_equal(client_hosts_resolve(&hosts, addresses, client_warn, &err), 0);
 }
 
+#define NOTHING                                                \
+	{                                                      \
+		UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX \
+	}
+
 static void test_connect_managed(void **state)
 {
 	struct client_addresses addresses;
@@ -55,8 +60,7 @@ static void test_connect_managed(void **state)
 		.flags = NBDX_FLAG_SWAP,
 		.size = 1 << 20,
 		.block_size = 4096,
-		.timeout = 7,
-		.dead_timeout = 8,
+		.timeouts = { 7, 8, 2500, 0 },
 	};
 	struct nlattr *item, *items[4];
 	struct nl_msg *msg;
@@ -71,6 +75,8 @@ static void test_connect_managed(void **state)
 	assert_int_equal(nla_get_u64(attrs[NBD_ATTR_BLOCK_SIZE_BYTES]), 4096);
 	assert_int_equal(nla_get_u64(attrs[NBD_ATTR_TIMEOUT]), 7);
 	assert_int_equal(nla_get_u64(attrs[NBD_ATTR_DEAD_CONN_TIMEOUT]), 8);
+	assert_int_equal(nla_get_u32(attrs[NBDX_ATTR_LINK_TIMEOUT]), 2500);
+	assert_int_equal(nla_get_u32(attrs[NBDX_ATTR_FENCE_DELAY]), 0);
 	assert_string_equal(nla_get_string(attrs[NBD_ATTR_BACKEND_IDENTIFIER]), "id");
 	assert_string_equal(nla_get_string(attrs[NBDX_ATTR_EXPORT]), "swap");
 	assert_int_equal(nla_get_u32(attrs[NBDX_ATTR_LINKS]), 4);
@@ -92,7 +98,9 @@ static void test_connect_managed(void **state)
 static void test_connect_minimal(void **state)
 {
 	struct client_addresses addresses;
-	struct client_connect connect = { .addresses = &addresses, .export = "", .links = 1 };
+	struct client_connect connect = {
+		.addresses = &addresses, .export = "", .links = 1, .timeouts = NOTHING
+	};
 	struct nl_msg *msg;
 
 	(void)state;
@@ -104,6 +112,8 @@ static void test_connect_minimal(void **state)
 	assert_null(attrs[NBD_ATTR_BLOCK_SIZE_BYTES]);
 	assert_null(attrs[NBD_ATTR_TIMEOUT]);
 	assert_null(attrs[NBD_ATTR_DEAD_CONN_TIMEOUT]);
+	assert_null(attrs[NBDX_ATTR_LINK_TIMEOUT]);
+	assert_null(attrs[NBDX_ATTR_FENCE_DELAY]);
 	assert_null(attrs[NBD_ATTR_BACKEND_IDENTIFIER]);
 	nlmsg_free(msg);
 }
@@ -188,6 +198,30 @@ static void test_small_messages(void **state)
 	nlmsg_free(msg);
 }
 
+static void test_set(void **state)
+{
+	const struct client_timeouts some = { UINT64_MAX, 0, 20000, UINT64_MAX };
+	const struct client_timeouts others = { 5, UINT64_MAX, UINT64_MAX, 0 };
+	struct nl_msg *msg;
+
+	(void)state;
+	msg = client_netlink_set(FAMILY, 4, &some);
+	parse(msg, NBD_CMD_RECONFIGURE);
+	assert_int_equal(nla_get_u32(attrs[NBD_ATTR_INDEX]), 4);
+	assert_null(attrs[NBD_ATTR_TIMEOUT]);
+	assert_int_equal(nla_get_u64(attrs[NBD_ATTR_DEAD_CONN_TIMEOUT]), 0);
+	assert_int_equal(nla_get_u32(attrs[NBDX_ATTR_LINK_TIMEOUT]), 20000);
+	assert_null(attrs[NBDX_ATTR_FENCE_DELAY]);
+	nlmsg_free(msg);
+	msg = client_netlink_set(FAMILY, 4, &others);
+	parse(msg, NBD_CMD_RECONFIGURE);
+	assert_int_equal(nla_get_u64(attrs[NBD_ATTR_TIMEOUT]), 5);
+	assert_null(attrs[NBD_ATTR_DEAD_CONN_TIMEOUT]);
+	assert_null(attrs[NBDX_ATTR_LINK_TIMEOUT]);
+	assert_int_equal(nla_get_u32(attrs[NBDX_ATTR_FENCE_DELAY]), 0);
+	nlmsg_free(msg);
+}
+
 static struct nl_msg *message(int command)
 {
 	struct nl_msg *msg = nlmsg_alloc_size(16384);
@@ -222,7 +256,22 @@ static void put_link(struct nl_msg *msg, uint32_t index, uint32_t link_state, co
 	nla_put_u32(msg, NBDX_LINK_INFLIGHT, 2);
 	if (error)
 		nla_put_string(msg, NBDX_LINK_ERROR, error);
+	nla_put_u32(msg, NBDX_LINK_FENCE, error ? NBDX_FENCE_DELAY : NBDX_FENCE_SESSION);
+	nla_put_u32(msg, NBDX_LINK_HELD, error ? 3 : 0);
 	put_counters(msg, NBDX_LINK_COUNTERS, 200);
+	nla_nest_end(msg, nest);
+}
+
+static void put_finding(struct nl_msg *msg, const char *id, uint32_t severity, const char *subject,
+			const char *text)
+{
+	struct nlattr *nest = nla_nest_start(msg, NBDX_DEVICE_FINDING);
+
+	nla_put_string(msg, NBDX_FINDING_ID, id);
+	nla_put_u32(msg, NBDX_FINDING_SEVERITY, severity);
+	nla_put_string(msg, NBDX_FINDING_TEXT, text);
+	if (subject)
+		nla_put_string(msg, NBDX_FINDING_SUBJECT, subject);
 	nla_nest_end(msg, nest);
 }
 
@@ -253,6 +302,13 @@ static struct nl_msg *device_message(unsigned int nlinks, uint32_t device_state)
 	nla_put_u8(msg, NBDX_DEVICE_SWAP_SAFE, 0);
 	nla_put_string(msg, NBDX_DEVICE_WHY, "no reserve");
 	nla_put_string(msg, NBDX_DEVICE_BACKEND, "id");
+	nla_put_u32(msg, NBDX_DEVICE_LINK_TIMEOUT, 10000);
+	nla_put_u32(msg, NBDX_DEVICE_FENCE_DELAY, 500);
+	nla_put_u64(msg, NBDX_DEVICE_RESERVE, 2893824);
+	nla_put_u64(msg, NBDX_DEVICE_MIN_FREE, 23263750);
+	put_finding(msg, "tls", NBDX_SEVERITY_UNSAFE, NULL, "no reserve");
+	put_finding(msg, "nic-virtio", NBDX_SEVERITY_WARNING, "eth0", "eth0: waits");
+	put_finding(msg, "nic-gro", 77, "eth0", "of a newer driver");
 	for (i = 0; i < nlinks; i++)
 		put_link(msg, i, i ? NBDX_LS_LOST : NBDX_LS_READY, i ? "reset by peer" : NULL);
 	nla_nest_end(msg, nest);
@@ -276,6 +332,19 @@ static void test_device(void **state)
 	assert_int_equal(status.counter[NBDX_COUNTER_TIMEOUTS], 100 + NBDX_COUNTER_TIMEOUTS);
 	assert_true(status.managed);
 	assert_false(status.swap_safe);
+	assert_int_equal(status.link_timeout, 10000);
+	assert_int_equal(status.fence_delay, 500);
+	assert_int_equal(status.reserve, 2893824);
+	assert_int_equal(status.min_free, 23263750);
+	assert_int_equal(status.nfindings, 3);
+	assert_string_equal(status.finding[0].id, "tls");
+	assert_int_equal(status.finding[0].severity, NBDX_SEVERITY_UNSAFE);
+	assert_null(status.finding[0].subject);
+	assert_string_equal(status.finding[0].text, "no reserve");
+	assert_string_equal(status.finding[1].subject, "eth0");
+	assert_int_equal(status.link[0].fence, NBDX_FENCE_SESSION);
+	assert_int_equal(status.link[1].held, 3);
+	assert_int_equal(status.link[1].address.len, sizeof(struct sockaddr_in));
 	assert_int_equal(status.nlinks, 2);
 	assert_string_equal(status.link[0].peer, "192.0.2.1:10809");
 	assert_null(status.link[0].error);
@@ -295,23 +364,26 @@ static void test_device(void **state)
 static const char want_text[] =
 	"nb3: live, export \"swap\\x1b\", 1024 MiB, 1 of 2 links ready\n"
 	"  swap-safe: no: no reserve\n"
+	"  findings: 1 unsafe, 1 warnings, 0 notes: see nbd-client doctor nb3\n"
 	"  identifier: \"id\"\n"
 	"  configured by: process 77\n"
 	"  connections: made by the driver\n"
 	"  block size: 512 bytes, preferred 4096, largest request 33554432\n"
 	"  server flags: flush multi-conn\n"
 	"  device flags: read-only swap\n"
-	"  timeouts: 30 s for an answer, none without a connection\n"
+	"  timeouts: 30 s for an answer, 10 s for an acknowledgement, none without a connection\n"
+	"  fence delay: 0.5 s\n"
+	"  reserve: 2826 kB at most, which a vm.min_free_kbytes of 22719 keeps for it alone\n"
 	"  openers: 1\n"
 	"  requests: 5 queued, 6 in flight\n"
 	"  counters: reads 101, writes 102, flushes 103, trims 104, zeroes 105, read_bytes 106, "
 	"write_bytes 107, errors 108, connects 109, losses 110, replays 111, "
 	"protocol_errors 112, timeouts 113\n"
-	"  link 0: ready for 12.3 s, 192.0.2.1:10809, 2 in flight\n"
+	"  link 0: ready for 12.3 s, 192.0.2.1:10809, 2 in flight, 0 held, fence: session\n"
 	"    counters: reads 201, writes 202, flushes 203, trims 204, zeroes 205, read_bytes 206, "
 	"write_bytes 207, errors 208, connects 209, losses 210, replays 211, "
 	"protocol_errors 212, timeouts 213\n"
-	"  link 1: lost for 12.3 s, 192.0.2.1:10809, 2 in flight\n"
+	"  link 1: lost for 12.3 s, 192.0.2.1:10809, 2 in flight, 3 held, fence: delay\n"
 	"    last error: reset by peer\n"
 	"    counters: reads 201, writes 202, flushes 203, trims 204, zeroes 205, read_bytes 206, "
 	"write_bytes 207, errors 208, connects 209, losses 210, replays 211, "
@@ -357,7 +429,7 @@ static void test_format_json(void **state)
 {
 	struct nl_msg *msg = device_message(2, NBDX_STATE_LIVE);
 	struct client_status status;
-	json_t *json, *link;
+	json_t *json, *link, *finding;
 
 	(void)state;
 	assert_int_equal(client_netlink_parse_device(nlmsg_hdr(msg), &status), 0);
@@ -375,6 +447,19 @@ static void test_format_json(void **state)
 	assert_int_equal(
 		json_integer_value(json_object_get(json_object_get(link, "counters"), "timeouts")),
 		213);
+	assert_int_equal(json_integer_value(json_object_get(link, "held")), 3);
+	assert_string_equal(json_string_value(json_object_get(link, "fence")), "delay");
+	assert_int_equal(json_integer_value(json_object_get(json, "reserve")), 2893824);
+	assert_int_equal(json_integer_value(json_object_get(json, "min_free")), 23263750);
+	assert_int_equal(json_integer_value(json_object_get(json, "link_timeout_ms")), 10000);
+	assert_int_equal(json_integer_value(json_object_get(json, "fence_delay_ms")), 500);
+	finding = json_array_get(json_object_get(json, "findings"), 1);
+	assert_string_equal(json_string_value(json_object_get(finding, "id")), "nic-virtio");
+	assert_string_equal(json_string_value(json_object_get(finding, "severity")), "warning");
+	assert_string_equal(json_string_value(json_object_get(finding, "subject")), "eth0");
+	assert_string_equal(json_string_value(json_object_get(finding, "text")), "eth0: waits");
+	finding = json_array_get(json_object_get(json, "findings"), 2);
+	assert_string_equal(json_string_value(json_object_get(finding, "severity")), "unknown");
 	json_decref(json);
 	/* mainline tells less */
 	json = client_format_status_json(&status, false);
@@ -565,12 +650,19 @@ static void test_explain(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_connect_managed), cmocka_unit_test(test_connect_minimal),
-		cmocka_unit_test(test_connect_largest), cmocka_unit_test(test_connect_sockets),
-		cmocka_unit_test(test_small_messages),	cmocka_unit_test(test_device),
-		cmocka_unit_test(test_format_text),	cmocka_unit_test(test_format_json),
-		cmocka_unit_test(test_device_broken),	cmocka_unit_test(test_mainline_status),
-		cmocka_unit_test(test_family),		cmocka_unit_test(test_ack),
+		cmocka_unit_test(test_connect_managed),
+		cmocka_unit_test(test_connect_minimal),
+		cmocka_unit_test(test_connect_largest),
+		cmocka_unit_test(test_connect_sockets),
+		cmocka_unit_test(test_small_messages),
+		cmocka_unit_test(test_set),
+		cmocka_unit_test(test_device),
+		cmocka_unit_test(test_format_text),
+		cmocka_unit_test(test_format_json),
+		cmocka_unit_test(test_device_broken),
+		cmocka_unit_test(test_mainline_status),
+		cmocka_unit_test(test_family),
+		cmocka_unit_test(test_ack),
 		cmocka_unit_test(test_explain),
 	};
 

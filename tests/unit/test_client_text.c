@@ -70,6 +70,7 @@ static void test_size(void **state)
 
 static void test_numbers(void **state)
 {
+	char text[CLIENT_SIZE_TEXT];
 	uint64_t n;
 
 	(void)state;
@@ -90,7 +91,21 @@ static void test_numbers(void **state)
 	assert_true(client_text_duration("3", &n) && n == 3000);
 	assert_true(client_text_duration("3s", &n) && n == 3000);
 	assert_true(client_text_duration("3ms", &n) && n == 3);
+	assert_true(client_text_duration("0.5", &n) && n == 500);
+	assert_true(client_text_duration("1.25s", &n) && n == 1250);
+	assert_true(client_text_duration("2.007", &n) && n == 2007);
 	assert_false(client_text_duration("3m", &n));
+	assert_false(client_text_duration("1.", &n));
+	assert_false(client_text_duration(".5", &n));
+	assert_false(client_text_duration("1.2345", &n));
+	assert_false(client_text_duration("1.5ms", &n));
+	assert_false(client_text_duration("1.-5", &n));
+	assert_false(client_text_duration("18446744073709551.616", &n));
+	assert_true(client_text_duration("18446744073709551.615", &n) && n == UINT64_MAX);
+	assert_string_equal(client_text_ms(0, text), "0 s");
+	assert_string_equal(client_text_ms(10000, text), "10 s");
+	assert_string_equal(client_text_ms(250, text), "0.25 s");
+	assert_string_equal(client_text_ms(1007, text), "1.007 s");
 	assert_false(client_text_duration("18446744073709551615s", &n));
 }
 
