@@ -71,11 +71,34 @@ busy() {
 reserve() {
 	_before=$(cat /proc/sys/vm/min_free_kbytes)
 	check '-swap' nbd-client "$HOST4" "$PORT" nb0 -N one -swap
-	same '-swap keeps memory free' "$(cat /proc/sys/vm/min_free_kbytes)" 8192
+	status_of nb0
+	_one=$(cat /proc/sys/vm/min_free_kbytes)
+	same '-swap keeps free what the driver asks for' "$_one" $((($(value min_free) + 1023) / 1024))
+	check 'which has room for what it may use' test "$(value reserve)" -gt 1000000 -a \
+		$((8 * $(value reserve) / 3)) -lt "$(value min_free)"
+	# The driver rounds for zones; what it asked for must satisfy it
+	refuse 'and the driver finds it enough' '' grep -q '"min-free"' /tmp/status
 	check 'a second swap device' nbd-client "$HOST4" $((PORT + 1)) nb1 -N two -swap
-	same 'keeps more of it free' "$(cat /proc/sys/vm/min_free_kbytes)" 16384
+	check 'keeps more of it free' test "$(cat /proc/sys/vm/min_free_kbytes)" -gt "$_one"
+	echo 2000 > /proc/sys/vm/min_free_kbytes
+	status_of nb0
+	check 'too little is a finding' grep -q '"min-free"' /tmp/status
+	_code=0
+	nbd-client doctor nb0 > /tmp/doctor || _code=$?
+	same 'doctor: exit status' "$_code" 1
+	check 'doctor: the command that mends it' \
+		grep -q "sysctl -w vm.min_free_kbytes=$_one" /tmp/doctor
+	nbd-client doctor --json > /tmp/json || :
+	check 'doctor: all devices' grep -q '"nb1"' /tmp/json
+	refuse 'doctor: no such device' 'no NBD device' nbd-client doctor sda
 	nbd-client -d nb0 > /dev/null
-	same 'less when one has gone' "$(cat /proc/sys/vm/min_free_kbytes)" 8192
+	same 'what the administrator has set stands' "$(cat /proc/sys/vm/min_free_kbytes)" 2000
+	nbd-client -d nb1 > /dev/null
+	echo "$_before" > /proc/sys/vm/min_free_kbytes
+	nbd-client "$HOST4" "$PORT" nb0 -N one -swap > /dev/null
+	nbd-client "$HOST4" $((PORT + 1)) nb1 -N two -swap > /dev/null
+	nbd-client -d nb0 > /dev/null
+	check 'less when one has gone' test "$(cat /proc/sys/vm/min_free_kbytes)" -le "$_one"
 	nbd-client -d nb1 > /dev/null
 	same 'and no more when both have' "$(cat /proc/sys/vm/min_free_kbytes)" "$_before"
 }
@@ -112,6 +135,28 @@ options() {
 	status_of nb1
 	same '-dead-timeout reaches the driver' "$(value dead_timeout)" 9
 	same '-identifier is shown in sysfs' "$(cat /sys/block/nb1/backend)" disk7
+	nbd-client -d nb1
+	check '-link-timeout, -fence-delay, -spread' nbd-client "$HOST4" "$PORT" nb1 -N one \
+		-link-timeout 2.5 -fence-delay 0 -spread
+	status_of nb1
+	same '-link-timeout reaches the driver' "$(value link_timeout_ms)" 2500
+	same '-fence-delay reaches the driver' "$(value fence_delay_ms)" 0
+	check '-spread reaches the driver' grep -q '"spread"' /tmp/status
+	check 'set' nbd-client set nb1 -link-timeout 20 -fence-delay 0.5 -dead-conn-timeout 77 -timeout 8
+	status_of nb1
+	same 'set: -link-timeout' "$(value link_timeout_ms)" 20000
+	same 'set: -fence-delay' "$(value fence_delay_ms)" 500
+	same 'set: -dead-timeout' "$(value dead_timeout)" 77
+	same 'set: -timeout' "$(value timeout)" 8
+	check 'a dead timeout is a finding' grep -q '"dead-conn-timeout"' /tmp/status
+	same 'with which it is not safe for swap' "$(value swap_safe)" false
+	_code=0
+	nbd-client doctor nb1 > /tmp/doctor || _code=$?
+	same 'of which doctor warns most' "$_code" 3
+	check 'set takes it back' nbd-client set nb1 -dead-timeout 0
+	status_of nb1
+	same 'and it is safe again' "$(value swap_safe)" true
+	refuse 'set: a device that is not connected' 'not connected' nbd-client set nb5 -timeout 5
 	nbd-client -d nb1
 	check '-no-optgo' nbd-client "$HOST4" "$PORT" nb1 -N one -no-optgo
 	same '-no-optgo: size' "$(cat /sys/block/nb1/size)" 131072
