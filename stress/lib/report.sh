@@ -79,9 +79,11 @@ report_wait() {
 	done
 }
 
-# The newest `# live` value of NAME
+# The newest `# live` value of NAME in this scenario
 live() {
-	tail -c 4000 "$REPORT" | sed -n "s/^# live .*[ ]$1=\([0-9]*\).*/\1/p" | tail -n 1
+	_new=$(($(report_size) - FROM))
+	[ $_new -lt 4000 ] || _new=4000
+	tail -c $_new "$REPORT" | sed -n "s/^# live .*[ ]$1=\([0-9]*\).*/\1/p" | tail -n 1
 }
 
 verbose_start() {
