@@ -22,6 +22,8 @@
 #define RETRY		10
 /* How often a link looks for silence, and whether a device is down for good */
 #define WATCH		HZ
+/* The same while answers are awaited: a stall is to be found in time */
+#define WATCH_BUSY	(HZ / 4)
 /* The same while nothing is acknowledged */
 #define WATCH_STALLED	(HZ / 10)
 /* Nothing acknowledged for so long is a stall */
@@ -553,6 +555,8 @@ static int serve(struct nbd_link *link)
 		}
 		WRITE_ONCE(link->full, full);
 
+		if (waits(link) && time_after(next_watch, jiffies + WATCH_BUSY))
+			next_watch = jiffies + WATCH_BUSY;
 		if (time_after_eq(jiffies, next_watch)) {
 			err = watch(link);
 			if (err < 0)
