@@ -224,4 +224,31 @@ static inline int nbd_compat_ioctl(struct block_device *bdev, fmode_t mode, unsi
 }
 #endif
 
+/*
+ * Writeback throttling (blk-wbt), which Debian's kernels give to every queue that
+ * has no scheduler, makes kswapd and whoever reclaims memory wait until earlier
+ * swap-outs are done.  One that must allocate before they can be done, such as a
+ * network card's reset, would wait for itself.  Where a disk has been added it may
+ * be taken away; the header with the prototype is not for modules.
+ */
+#if !IS_ENABLED(CONFIG_BLK_WBT)
+static inline void nbd_compat_no_throttling(struct gendisk *disk)
+{
+}
+#elif LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+void wbt_disable_default(struct gendisk *disk);
+
+static inline void nbd_compat_no_throttling(struct gendisk *disk)
+{
+	wbt_disable_default(disk);
+}
+#else
+void wbt_disable_default(struct request_queue *q);
+
+static inline void nbd_compat_no_throttling(struct gendisk *disk)
+{
+	wbt_disable_default(disk->queue);
+}
+#endif
+
 #endif /* NBD_COMPAT_H */

@@ -210,6 +210,7 @@ struct nbd_device *nbd_device_add(int index, const char *prefix, unsigned int pa
 	err = add_disk(dev->disk);
 	if (err)
 		goto err_add;
+	nbd_compat_no_throttling(dev->disk);
 	/* The gendisk's reference, dropped by device_free() */
 	refcount_inc(&dev->refs);
 	nbd_debugfs_add(dev);
