@@ -68,7 +68,10 @@ asleep() {
 	vm_say "go $1"
 	sleep 3
 	server_up swap
-	report_wait "^say slept-$1" "$FROM" 60
+	if ! report_wait "^say slept-$1" "$FROM" 60; then
+		not_ok "the guest is back from sleep as far as '$1'"
+		return 0
+	fi
 	progress 30 "progress after sleep as far as '$1'"
 }
 
