@@ -8,15 +8,18 @@ Clients connect to PORT + 1.  A line to PORT is a command:
 
   option on|off      pass the session option on (the default), or answer it with
                      ERR_UNSUP as a server would that does not know it
-  hold whole|half OFFSET
+  hold whole|half OFFSET [DELAY]
                      the next WRITE that begins at OFFSET is received and kept,
                      or sent to the server but for its second half; the client's
-                     connection is reset, the one to the server stays
+                     connection is reset, the one to the server stays.  With
+                     DELAY what is kept is released so many seconds later
   release            send what is kept; answered "written" once the server has
                      replied to it, "lost" when the server has closed the
                      connection, "nothing" when nothing is kept
-  storm PERIOD DELAY hold a WRITE, one way and the other in turn, every PERIOD
-                     seconds and release it DELAY seconds after; "storm 0 0" ends it
+  storm PERIOD DELAY hold a WRITE of each connection PERIOD seconds after its
+                     first request, one way and the other in turn, and release it
+                     DELAY seconds after the first request of the next; "storm 0 0"
+                     ends it
   cut N              reset N of the connections, picked at random
   down, up           refuse new connections, or accept them again
   tally              answered "held=N written=N lost=N cut=N open=N"
@@ -44,11 +47,11 @@ class State:
     def __init__(self):
         self.lock = threading.Lock()
         self.option = True
-        self.hold = None  # (how, offset)
+        self.hold = None  # (how, offset, delay)
         self.kept = None  # the connection that keeps a WRITE
         self.storm = (0.0, 0.0)
-        self.due = 0.0
         self.turn = 0
+        self.begun = 0.0  # when a connection had its first request, the newest
         self.connections = set()
         self.tally = {"held": 0, "written": 0, "lost": 0, "cut": 0}
 
@@ -87,6 +90,7 @@ class Connection:
         for conn in (self.client, self.server):
             conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest = None  # of a WRITE that is kept
+        self.begun = 0.0  # when its first request came
         self.released = threading.Event()
         self.ended = threading.Event()  # the server has closed
         self.outcome = None
@@ -149,27 +153,35 @@ class Connection:
         magic, _flags, kind, _cookie, offset, length = struct.unpack(">IHHQQI", head)
         if magic != REQUEST:
             raise EOFError
+        if not self.begun:
+            self.begun = STATE.begun = time.time()
         if kind != WRITE:
             self.server.sendall(head)
             return True
         data = head + receive(self.client, length)
-        how = wanted(self, offset)
-        if not how:
+        order = wanted(self, offset)
+        if not order:
             self.server.sendall(data)
             return True
-        self.keep(data, 0 if how == "whole" else 28 + length // 2)
+        self.keep(data, 0 if order[0] == "whole" else 28 + length // 2, order[1])
         return False
 
-    def keep(self, data, sent):
+    def keep(self, data, sent, delay):
+        """Lose the connection to the client; release after delay, unless that is None"""
         self.rest = data[sent:]
         self.server.sendall(data[:sent])
         # Replies to what came before: the client shall not see them either way
         time.sleep(0.05)
         reset(self.client)
-        delay = STATE.storm[1]
-        if delay:
-            time.sleep(delay)
-            self.release()
+        if delay is None:
+            return
+        if STATE.storm[0]:
+            # Not before there is something to spoil, or nobody comes any more
+            end = time.time() + 30
+            while STATE.begun <= self.begun and time.time() < end:
+                time.sleep(0.05)
+        time.sleep(delay)
+        self.release()
 
     def release(self):
         """Send what is kept and see what comes of it"""
@@ -191,18 +203,20 @@ class Connection:
 
 
 def wanted(connection, offset):
-    """Is this WRITE to be kept, and how?"""
+    """Is this WRITE to be kept?  (how, delay), or None"""
     with STATE.lock:
-        how = None
+        order = None
         if STATE.hold and STATE.hold[1] == offset:
-            how, STATE.hold, STATE.kept = STATE.hold[0], None, connection
-        elif STATE.storm[0] and time.time() >= STATE.due:
-            STATE.due = time.time() + STATE.storm[0]
+            order = (STATE.hold[0], STATE.hold[2])
+            STATE.hold = None
+            # Only what nobody else releases
+            STATE.kept = connection if order[1] is None else None
+        elif STATE.storm[0] and time.time() >= connection.begun + STATE.storm[0]:
             STATE.turn += 1
-            how = ("whole", "half")[STATE.turn % 2]
-        if how:
+            order = (("whole", "half")[STATE.turn % 2], STATE.storm[1])
+        if order:
             STATE.tally["held"] += 1
-        return how
+        return order
 
 
 class Door:
@@ -252,7 +266,7 @@ def obey(words, door):
     if words[0] == "option":
         STATE.option = words[1] == "on"
     elif words[0] == "hold":
-        STATE.hold = (words[1], int(words[2]))
+        STATE.hold = (words[1], int(words[2]), float(words[3]) if len(words) > 3 else None)
     elif words[0] == "release":
         return release()
     elif words[0] == "storm":
