@@ -6,6 +6,7 @@
 #include <linux/in6.h>
 #include <linux/slab.h>
 #include <net/genetlink.h>
+#include <net/ipv6.h>
 
 #include "attributes.h"
 #include "internal.h"
@@ -87,6 +88,20 @@ static int get_string(struct genl_info *info, int attr, char **to)
 	return *to ? 0 : -ENOMEM;
 }
 
+/* An IPv4 address in IPv6 clothes would change the functions of its socket */
+static void unmap(struct sockaddr_storage *address)
+{
+	const struct sockaddr_in6 six = *(struct sockaddr_in6 *)address;
+	struct sockaddr_in *four = (struct sockaddr_in *)address;
+
+	if (address->ss_family != AF_INET6 || !ipv6_addr_v4mapped(&six.sin6_addr))
+		return;
+	memset(address, 0, sizeof(*address));
+	four->sin_family = AF_INET;
+	four->sin_port = six.sin6_port;
+	four->sin_addr.s_addr = six.sin6_addr.s6_addr32[3];
+}
+
 static int get_address(struct genl_info *info, struct nlattr *attr, struct sockaddr_storage *to)
 {
 	size_t len = nla_len(attr);
@@ -98,8 +113,10 @@ static int get_address(struct genl_info *info, struct nlattr *attr, struct socka
 	memset(to, 0, sizeof(*to));
 	nla_memcpy(to, attr, sizeof(*to));
 	if ((to->ss_family == AF_INET && len == sizeof(struct sockaddr_in)) ||
-	    (to->ss_family == AF_INET6 && len == sizeof(struct sockaddr_in6)))
+	    (to->ss_family == AF_INET6 && len == sizeof(struct sockaddr_in6))) {
+		unmap(to);
 		return 0;
+	}
 	nbd_attr_say(info, "address is neither IPv4 nor IPv6");
 	return -EAFNOSUPPORT;
 }

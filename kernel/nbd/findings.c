@@ -99,12 +99,15 @@ static void look(struct nbd_device *dev, struct view *view)
 	}
 }
 
+/* Between two questions for the size of a ring, jiffies */
+#define RING_INTERVAL	(60 * HZ)
+
 /* A ring's size, or what it was when the driver could be asked last */
 static u32 ring_of(struct nbd_device *dev, const struct nbd_nic *nic)
 {
 	struct nbd_nic_ring *known = NULL;
-	u32 ring = nbd_nic_ring(dev->config.net, nic->ifindex);
 	unsigned int i;
+	u32 ring;
 
 	for (i = 0; i < ARRAY_SIZE(dev->rings); i++)
 		if (dev->rings[i].ifindex == nic->ifindex || !dev->rings[i].ifindex) {
@@ -112,10 +115,15 @@ static u32 ring_of(struct nbd_device *dev, const struct nbd_nic *nic)
 			break;
 		}
 	if (!known)
-		return ring ?: DEFAULT_RING;
+		return DEFAULT_RING;
+	/* Anybody may read our status, and asking may wake a card up */
+	if (known->ring && time_in_range(jiffies, known->asked, known->asked + RING_INTERVAL))
+		return known->ring;
+	ring = nbd_nic_ring(dev->config.net, nic->ifindex);
 	if (ring) {
 		known->ifindex = nic->ifindex;
 		known->ring = ring;
+		known->asked = jiffies;
 	}
 	return known->ring ?: DEFAULT_RING;
 }

@@ -15,6 +15,7 @@
 struct nbd_device;
 struct nbd_link;
 struct net;
+struct net_device;
 struct sock;
 
 /**
@@ -101,6 +102,7 @@ struct nbd_nics {
 struct nbd_nic_ring {
 	int ifindex;
 	u32 ring;
+	unsigned long asked;	/* jiffies */
 };
 
 #define NBD_FINDING_TEXT	256
@@ -122,6 +124,7 @@ struct nbd_finding {
 /* nic.c */
 void nbd_nics_add(struct nbd_nics *nics, struct net *net, int ifindex);
 u32 nbd_nic_ring(struct net *net, int ifindex);
+bool nbd_nic_bears_polling(const struct net_device *dev);
 
 /* findings.c */
 void nbd_findings_note(struct nbd_link *link, struct sock *sk);

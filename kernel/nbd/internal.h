@@ -235,6 +235,8 @@ struct nbd_tracking {
  * @nr_held: their number (nbd_queue.lock)
  * @fence: NBDX_FENCE_* (written by the thread under nbd_queue.lock)
  * @fence_at: jiffies when @held go without the server's word for it (thread)
+ * @fence_over: they have come (thread)
+ * @lost_at: jiffies when a connection was lost last (nbd_queue.lock)
  * @lost_address: address of the connection that @held were sent on, or
  *		  NBDX_MAX_ADDRESSES if there were several (thread)
  * @session: what names the link's connections to a server that knows sessions
@@ -242,8 +244,12 @@ struct nbd_tracking {
  * @rx: receiving half
  * @progress: jiffies of the last byte received
  * @heard: jiffies of @progress, or when nothing was asked for (thread)
- * @acked: TCP's first sequence number not acknowledged, when last it moved (thread)
- * @acked_at: jiffies when that was, or when all was acknowledged (thread)
+ * @outstanding: something was not acknowledged when last we looked (thread)
+ * @acked: TCP's first sequence number not acknowledged then (thread)
+ * @acked_stamp: TCP's time of the last acknowledgment then (thread)
+ * @acked_at: jiffies when either has moved, or @outstanding was seen first (thread)
+ * @tended_at: jiffies when last we looked (thread)
+ * @unanswered: attempts to connect in a row that nobody answered (thread)
  * @rescue: polls the network card
  * @rescue_dev: the card, reference held for @rescue (xchg)
  * @tx: request being sent (thread)
@@ -291,14 +297,20 @@ struct nbd_link {
 	unsigned int nr_held;
 	unsigned int fence;
 	unsigned long fence_at;
+	bool fence_over;
+	unsigned long lost_at;
 	unsigned int lost_address;
 	u8 session[NBD_WIRE_X_SESSION_LEN];
 	DECLARE_HASHTABLE(cookies, NBD_COOKIE_BITS);
 	struct nbd_rx rx;
 	unsigned long progress;
 	unsigned long heard;
+	bool outstanding;
 	u32 acked;
+	u32 acked_stamp;
 	unsigned long acked_at;
+	unsigned long tended_at;
+	unsigned int unanswered;
 
 	struct tasklet_struct rescue;
 	struct net_device *rescue_dev;
@@ -466,6 +478,7 @@ const struct sockaddr_storage *nbd_link_peer(const struct nbd_link *link);
 
 /* socket.c */
 int nbd_socket_make(struct nbd_link *link);
+void nbd_socket_change_port(struct nbd_link *link);
 void nbd_socket_free(struct nbd_link *link);
 int nbd_socket_open(struct nbd_link *link, unsigned int index);
 int nbd_socket_adopt(struct nbd_link *link, struct socket *sock);

@@ -28,6 +28,8 @@
 #define WATCH_STALLED	(HZ / 10)
 /* Nothing acknowledged for so long is a stall */
 #define STALL		HZ
+/* So many attempts without an answer, and another port may have one */
+#define UNANSWERED_MAX	3
 /* Nothing heard for so long, though something was asked for */
 #define UNHEARD		(HZ / 5)
 /*
@@ -195,7 +197,7 @@ static bool fence_passed(struct nbd_link *link)
 {
 	if (link->fence == NBDX_FENCE_SESSION && link->state != NBDX_LS_READY)
 		return false;
-	return time_after_eq(jiffies, link->fence_at);
+	return link->fence_over;
 }
 
 /**
@@ -210,14 +212,16 @@ unsigned long nbd_link_tick(struct nbd_link *link)
 	unsigned long now = jiffies;
 
 	nbd_queue_expire(link->dev);
+	/* Looked at again and again, since jiffies wrap on 32 bits */
+	if (!link->fence_over)
+		link->fence_over = time_after_eq(now, link->fence_at);
 	if (!READ_ONCE(link->nr_held))
 		return WATCH;
 	if (fence_passed(link)) {
 		release_held(link);
 		return WATCH;
 	}
-	return time_before(now, link->fence_at) ? min(link->fence_at - now,
-						      (unsigned long)WATCH) : WATCH;
+	return link->fence_over ? WATCH : min(link->fence_at - now, (unsigned long)WATCH);
 }
 
 static int await_connection(struct nbd_link *link, unsigned long deadline)
@@ -367,11 +371,14 @@ static int attempt(struct nbd_link *link)
 	unsigned int answer = config->connect_timeout;
 	int err;
 
+	if (link->unanswered && !(link->unanswered % UNANSWERED_MAX))
+		nbd_socket_change_port(link);
 	if (link->counters.connects)
 		answer = min(answer, (unsigned int)ANSWER);
 	clear_error(link);
 	set_state(link, NBDX_LS_CONNECTING);
 	err = reach(link, answer);
+	link->unanswered = err == -ETIMEDOUT ? link->unanswered + 1 : 0;
 	if (!err)
 		err = nbd_socket_charge(link);
 	if (!err) {
@@ -426,9 +433,10 @@ static int adopt(struct nbd_link *link)
  */
 static unsigned long allowance(const struct nbd_cmd *cmd, unsigned long timeout)
 {
-	if (cmd->type == NBD_WIRE_CMD_READ || cmd->type == NBD_WIRE_CMD_WRITE)
-		return timeout;
-	return timeout << min(cmd->tries + 1, 5U);
+	if (cmd->type != NBD_WIRE_CMD_READ && cmd->type != NBD_WIRE_CMD_WRITE)
+		timeout <<= min(cmd->tries + 1, 5U);
+	/* Four times as long must still be in the future, on 32 bits */
+	return min(timeout, (unsigned long)MAX_JIFFY_OFFSET / 8);
 }
 
 /*
@@ -619,15 +627,17 @@ static void lose(struct nbd_link *link, int error)
 	nbd_socket_close(link, false);
 	set_state(link, link->adopted ? NBDX_LS_DOWN : NBDX_LS_LOST);
 	/* One server cannot speak for what is held on another's account */
-	if (link->nr_held && link->lost_address != link->address)
+	if (READ_ONCE(link->nr_held) && link->lost_address != link->address)
 		link->lost_address = NBDX_MAX_ADDRESSES;
 	else
 		link->lost_address = link->address;
 	link->fence_at = jiffies + msecs_to_jiffies(READ_ONCE(dev->config.fence_delay));
+	link->fence_over = false;
 	nbd_queue_give_back(link);
 
 	spin_lock_bh(&dev->queue.lock);
 	link->counters.losses++;
+	link->lost_at = jiffies;
 	waiting = dev->queue.queued + dev->queue.inflight + link->nr_held;
 	strscpy(why, link->error, sizeof(why));
 	spin_unlock_bh(&dev->queue.lock);

@@ -338,7 +338,7 @@ static void ask_arp(struct nbd_hop *hop, struct neighbour *neigh)
 	struct net_device *dev = neigh->dev;
 	__be32 source;
 
-	if (time_before(jiffies, hop->asked + ASK_INTERVAL))
+	if (time_in_range(jiffies, hop->asked, hop->asked + ASK_INTERVAL))
 		return;
 	hop->asked = jiffies;
 	source = inet_select_addr(dev, target, RT_SCOPE_LINK);
@@ -352,7 +352,7 @@ static void ask_arp(struct nbd_hop *hop, struct neighbour *neigh)
  */
 static void ask_nd(struct nbd_hop *hop, struct neighbour *neigh)
 {
-	if (time_before(jiffies, hop->asked + 2 * ND_TIME))
+	if (time_in_range(jiffies, hop->asked, hop->asked + 2 * ND_TIME))
 		return;
 	hop->asked = jiffies;
 	unpin(neigh, NUD_PROBE, false);

@@ -88,10 +88,21 @@ static bool is_marked(const struct sk_buff *skb)
 }
 #endif
 
+/* TCP's own packet, and not that of a tunnel around it, which has its socket, too? */
+static bool is_of(const struct sk_buff *skb, const struct nf_hook_state *state, struct sock *sk)
+{
+	u8 protocol = state->pf == NFPROTO_IPV4 ? ip_hdr(skb)->protocol : ipv6_hdr(skb)->nexthdr;
+
+	return protocol == IPPROTO_TCP && tcp_hdr(skb)->source == inet_sk(sk)->inet_sport &&
+	       tcp_hdr(skb)->dest == inet_sk(sk)->inet_dport;
+}
+
 static unsigned int untrack_out(void *priv, struct sk_buff *skb,
 				const struct nf_hook_state *state)
 {
-	if (skb->sk && !is_marked(skb) && nbd_socket_is_untracked(skb->sk))
+	struct sock *sk = skb->sk;
+
+	if (sk && !is_marked(skb) && nbd_socket_is_untracked(sk) && is_of(skb, state, sk))
 		mark_untracked(skb);
 	return NF_ACCEPT;
 }

@@ -147,6 +147,20 @@ static void free_job(struct connect_job *job)
 	kfree(job);
 }
 
+/* Return: 0 or -errno, -EBUSY if somebody has it open for longer than udev would */
+static int disconnect_patiently(struct nbd_device *dev, bool force)
+{
+	int waited, err;
+
+	for (waited = 0;; waited += BUSY_INTERVAL) {
+		err = nbd_device_disconnect(dev, force);
+		if (err != -EBUSY || waited >= BUSY_PATIENCE)
+			return err;
+		if (msleep_interruptible(BUSY_INTERVAL))
+			return err;
+	}
+}
+
 static void run_connect(struct work_struct *work)
 {
 	struct connect_job *job = container_of(work, struct connect_job, work);
@@ -177,7 +191,7 @@ static void run_connect(struct work_struct *work)
 		if (sent == -ECONNREFUSED) {
 			pr_info("%s: nobody waits for the connection any longer\n",
 				dev->disk->disk_name);
-			nbd_device_disconnect(dev, false);
+			disconnect_patiently(dev, false);
 		}
 		acknowledge(job, 0, "");
 	}
@@ -321,20 +335,14 @@ static int nbd_disconnect(struct sk_buff *skb, struct genl_info *info)
 {
 	bool force = info->attrs[NBDX_ATTR_FORCE];
 	struct nbd_device *dev;
-	int waited, err;
+	int err;
 
 	if (!admin(skb, info))
 		return -EPERM;
 	dev = find_device(info, false);
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
-	for (waited = 0;; waited += BUSY_INTERVAL) {
-		err = nbd_device_disconnect(dev, force);
-		if (err != -EBUSY || waited >= BUSY_PATIENCE)
-			break;
-		if (msleep_interruptible(BUSY_INTERVAL))
-			break;
-	}
+	err = disconnect_patiently(dev, force);
 	if (err == -EBUSY)
 		nbd_attr_say(info, "%s is in use", dev->disk->disk_name);
 	if (err == -ENOTCONN)

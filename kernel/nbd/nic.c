@@ -71,23 +71,45 @@ static bool is_tunnel(const struct net_device *dev, const char *kind)
 	return false;
 }
 
-static void classify(struct nbd_nic *nic)
+static enum nbd_nic_class classify(const char *driver, u32 *packet)
 {
 	unsigned int i;
 
-	nic->class = NBD_NIC_UNKNOWN;
-	nic->packet = WHOLE_PAGE;
+	*packet = WHOLE_PAGE;
 	for (i = 0; i < ARRAY_SIZE(drivers); i++) {
-		if (strcmp(nic->driver, drivers[i].name))
+		if (strcmp(driver, drivers[i].name))
 			continue;
-		nic->class = drivers[i].class;
-		nic->packet = drivers[i].packet;
-		return;
+		*packet = drivers[i].packet;
+		return drivers[i].class;
 	}
 	/* One core in many drivers, such as rk_gmac-dwmac and stmmaceth */
-	if (strstr(nic->driver, "dwmac") || strstr(nic->driver, "stmmac") ||
-	    !strcmp(nic->driver, "intel-eth-pci"))
-		nic->class = NBD_NIC_STOPS;
+	if (strstr(driver, "dwmac") || strstr(driver, "stmmac") ||
+	    !strcmp(driver, "intel-eth-pci"))
+		return NBD_NIC_STOPS;
+	return NBD_NIC_UNKNOWN;
+}
+
+/**
+ * nbd_nic_bears_polling() - may a device be polled out of turn?
+ * @dev: the device, registered
+ *
+ * Some drivers count on an interrupt before each poll.  Those that were read for
+ * the table above do not.
+ *
+ * Context: RCU read side.
+ * Return: whether it may, and has a ring to refill.
+ */
+bool nbd_nic_bears_polling(const struct net_device *dev)
+{
+	const struct device *parent = dev->dev.parent;
+	const struct device_driver *driver = parent ? READ_ONCE(parent->driver) : NULL;
+	enum nbd_nic_class class;
+	u32 packet;
+
+	if (!driver)
+		return false;
+	class = classify(driver->name, &packet);
+	return class != NBD_NIC_UNKNOWN && class != NBD_NIC_VIRTUAL && class != NBD_NIC_COPIES;
 }
 
 static u32 rps(const struct net_device *dev, u32 queues)
@@ -161,7 +183,7 @@ static int add(struct nbd_nics *nics, struct net_device *dev, u32 flags)
 	driver = parent ? READ_ONCE(parent->driver) : NULL;
 	if (driver) {
 		strscpy(nic->driver, driver->name, sizeof(nic->driver));
-		classify(nic);
+		nic->class = classify(nic->driver, &nic->packet);
 	} else {
 		strscpy(nic->driver, kind, sizeof(nic->driver));
 		nic->class = NBD_NIC_VIRTUAL;

@@ -440,12 +440,22 @@ void nbd_queue_fail(struct nbd_device *dev)
 	fail_all(&failed);
 }
 
+/* Under the lock: what a link has held for so long without coming back */
+static void take_held(struct nbd_link *link, unsigned long timeout, struct list_head *to)
+{
+	if (link->state == NBDX_LS_READY || !link->nr_held ||
+	    !time_after(jiffies, link->lost_at + timeout))
+		return;
+	list_splice_tail_init(&link->held, to);
+	link->nr_held = 0;
+}
+
 /**
  * nbd_queue_expire() - dead_conn_timeout: the administrator prefers errors
  * @dev: the device
  *
  * If no link has been ready for so long, fail what waits, and what comes until
- * one is.
+ * one is.  What a lost link holds fails after that time even if others are.
  */
 void nbd_queue_expire(struct nbd_device *dev)
 {
@@ -457,16 +467,14 @@ void nbd_queue_expire(struct nbd_device *dev)
 	if (!timeout)
 		return;
 	spin_lock_bh(&dev->queue.lock);
+	/* LIVE: every link is there, and stays for as long as a thread runs */
+	for (i = 0; dev->state == NBDX_STATE_LIVE && i < dev->config.nr_links; i++)
+		take_held(dev->links[i], timeout, &failed);
 	if (!dev->ready && dev->state == NBDX_STATE_LIVE &&
 	    time_after(jiffies, dev->down_since + timeout)) {
 		first = !dev->queue.dead;
 		dev->queue.dead = true;
 		take_waiting(&dev->queue, &failed);
-		/* LIVE: every link is there, and stays for as long as a thread runs */
-		for (i = 0; i < dev->config.nr_links; i++) {
-			list_splice_tail_init(&dev->links[i]->held, &failed);
-			dev->links[i]->nr_held = 0;
-		}
 	}
 	spin_unlock_bh(&dev->queue.lock);
 	if (first)

@@ -5,15 +5,19 @@
  * have taken all of that.  Then no acknowledgment and no reply comes in any
  * longer, and with them no memory, though the reserve is untouched.
  *
- * So whenever a link waits in vain we poll the card ourselves, as busy polling
- * does, but in softirq and in a memalloc_noreclaim scope: what the driver
- * refills the ring with then may come from the reserve.  It is bounded by the
- * ring, and packets that arrive in such a buffer are dropped by every socket
- * but those entitled to it.
+ * So whenever a link waits in vain the card is polled; and if atomic
+ * allocations do fail, by ourselves, in softirq and in a memalloc_noreclaim
+ * scope: what the driver refills its ring with then comes from the reserve.
+ * Packets that arrive in such buffers are dropped by every socket but those
+ * entitled to them.  What else receiving a packet takes is entitled meanwhile,
+ * too, whoever it is for: the reserve's bound does not hold in a rescue, which
+ * is limited to a few packets a queue ten times a second instead.
  *
- * It does not help where the driver has gone to wait for memory with its
- * polling switched off, as virtio-net does.
+ * Only cards are polled whose drivers are known to bear it; it does not help
+ * where the driver has gone to wait for memory with its polling switched off,
+ * as virtio-net does.
  */
+#include <linux/gfp.h>
 #include <linux/netdevice.h>
 #include <linux/netpoll.h>
 #include <linux/sched/mm.h>
@@ -21,30 +25,54 @@
 #include "compat.h"
 #include "internal.h"
 
-#define BUDGET	64	/* packets a poll, NAPI's usual weight */
+#define BUDGET		64		/* packets a poll, NAPI's usual weight */
+#define INTERVAL	(HZ / 20)	/* between polls, whichever link they are for */
 
-static void poll_napi(struct napi_struct *napi)
+/* Does what a driver would ask for in softirq fail? */
+static bool memory_is_short(void)
 {
+	struct page *page = alloc_page(GFP_ATOMIC | __GFP_NOMEMALLOC | __GFP_NOWARN);
+
+	if (page)
+		__free_page(page);
+	return !page;
+}
+
+static void poll_napi(struct napi_struct *napi, bool entitled)
+{
+	unsigned int noreclaim;
 	void *lock;
 	int done;
 
+	/* Those that must be polled on a CPU of their own, and those that only send */
+	if (test_bit(NAPI_STATE_NO_BUSY_POLL, &napi->state))
+		return;
 	/* Somebody is at it, or the device is down */
 	if (!napi_schedule_prep(napi))
 		return;
+	if (!entitled) {
+		__napi_schedule(napi);
+		return;
+	}
+	noreclaim = memalloc_noreclaim_save();
 	lock = netpoll_poll_lock(napi);
 	done = napi->poll(napi, BUDGET);
 	netpoll_poll_unlock(lock);
+	memalloc_noreclaim_restore(noreclaim);
 	/* It is still ours if there was more: the usual softirq goes on with it */
-	if (done >= BUDGET)
+	if (done >= BUDGET && list_empty(&napi->poll_list))
 		__napi_schedule(napi);
 }
 
 static int poll_device(struct net_device *dev, struct netdev_nested_priv *priv)
 {
+	bool *entitled = priv->data;
 	struct napi_struct *napi;
 
+	if (!nbd_nic_bears_polling(dev))
+		return 0;
 	list_for_each_entry_rcu(napi, &dev->napi_list, dev_list)
-		poll_napi(napi);
+		poll_napi(napi, *entitled);
 	return 0;
 }
 
@@ -52,13 +80,12 @@ static void rescue(struct tasklet_struct *tasklet)
 {
 	struct nbd_link *link = from_tasklet(link, tasklet, rescue);
 	struct net_device *dev = xchg(&link->rescue_dev, NULL);
-	struct netdev_nested_priv priv = { };
 	struct nbd_compat_net_context context;
-	unsigned int noreclaim;
+	bool entitled = memory_is_short();
+	struct netdev_nested_priv priv = { .data = &entitled };
 
 	if (!dev)
 		return;
-	noreclaim = memalloc_noreclaim_save();
 	nbd_compat_net_enter(&context);
 	rcu_read_lock();
 	/* The card may be beneath a bridge, a bond or a VLAN */
@@ -66,7 +93,6 @@ static void rescue(struct tasklet_struct *tasklet)
 	netdev_walk_all_lower_dev_rcu(dev, poll_device, &priv);
 	rcu_read_unlock();
 	nbd_compat_net_leave(&context);
-	memalloc_noreclaim_restore(noreclaim);
 	dev_put(dev);
 }
 
@@ -79,17 +105,28 @@ void nbd_rescue_init(struct nbd_link *link)
 	tasklet_setup(&link->rescue, rescue);
 }
 
+/* One poll serves all links */
+static bool is_due(void)
+{
+	static unsigned long last;
+	unsigned long then = READ_ONCE(last), now = jiffies;
+
+	return !time_in_range(now, then, then + INTERVAL) && cmpxchg(&last, then, now) == then;
+}
+
 /**
  * nbd_rescue() - let the card that a connection goes by receive
  * @link: the link, with a socket
  *
- * Context: the link's thread.  Allocates nothing itself.
+ * Context: the link's thread.
  */
 void nbd_rescue(struct nbd_link *link)
 {
 	struct net_device *dev = NULL, *old;
 	struct dst_entry *dst;
 
+	if (!is_due())
+		return;
 	rcu_read_lock();
 	dst = rcu_dereference(link->sock->sk->sk_dst_cache);
 	if (dst) {

@@ -5,6 +5,9 @@
  */
 #include "internal.h"
 
+/* Requests before the thread looks at other things; it then goes on at once */
+#define SEND_BUDGET	64
+
 /**
  * nbd_send_bytes() - give the socket what it takes now
  * @link: the link
@@ -74,6 +77,8 @@ static int send_some(struct nbd_link *link)
  * nbd_send() - send what waits, for as long as the socket takes it
  * @link: the link, ready
  *
+ * But not for ever: the thread has a clock to watch, too.
+ *
  * One request is taken ahead, so that MSG_MORE is said only when more does
  * follow: a segment held back in vain would wait for the retransmission timer.
  *
@@ -83,6 +88,7 @@ static int send_some(struct nbd_link *link)
  */
 int nbd_send(struct nbd_link *link)
 {
+	unsigned int budget = SEND_BUDGET;
 	bool progress = false;
 	int ret;
 
@@ -108,6 +114,10 @@ int nbd_send(struct nbd_link *link)
 		if (ret) {
 			nbd_queue_sent(link, link->tx);
 			link->tx = NULL;
+			if (!--budget) {
+				nbd_link_wake(link, NBD_EVENT_QUEUE);
+				return 0;
+			}
 		}
 		if (READ_ONCE(link->fault))
 			return 0;	/* the thread will see it */

@@ -251,6 +251,32 @@ static void reserve_port(struct socket *sock)
 }
 
 /**
+ * nbd_socket_change_port() - connect from another port from now on
+ * @link: the link, without a connection
+ *
+ * Should something on the way remember the old connection, and answer to
+ * nothing else that comes from its port.
+ *
+ * Context: the link's thread.
+ */
+void nbd_socket_change_port(struct nbd_link *link)
+{
+	struct socket *sock = link->socks[link->address];
+	struct sock *sk;
+
+	if (!sock)
+		return;
+	sk = sock->sk;
+	lock_sock(sk);
+	sk->sk_userlocks &= ~SOCK_BINDPORT_LOCK;
+	if (inet_csk(sk)->icsk_bind_hash)
+		inet_put_port(sk);
+	release_sock(sk);
+	/* What has just been freed is what this needs */
+	reserve_port(sock);
+}
+
+/**
  * nbd_socket_make() - make the sockets that a link will ever use
  * @link: the link
  *
@@ -444,7 +470,7 @@ void nbd_socket_go_live(struct nbd_link *link)
 	struct sock *sk = link->sock->sk;
 
 	link->progress = jiffies;
-	link->acked_at = jiffies;
+	link->outstanding = false;
 	lock_sock(sk);
 	nbd_recv_start(link);
 	link->rx.live = true;
@@ -509,13 +535,40 @@ void nbd_socket_close(struct nbd_link *link, bool graceful)
 
 	if (link->adopted) {
 		give_back(link, sock->sk);
-		kernel_sock_shutdown(sock, SHUT_RDWR);
+		/* Whoever has it open, too, would let TCP go on with what is queued */
+		if (!graceful && sock->sk->sk_family != AF_UNIX)
+			tcp_abort(sock->sk, ECONNABORTED);
+		else
+			kernel_sock_shutdown(sock, SHUT_RDWR);
 		sockfd_put(sock);
 		return;
 	}
 	if (graceful)
 		say_goodbye(sock);
 	reset(sock);
+}
+
+/*
+ * For how long has the other side said nothing, though something is to be
+ * acknowledged, sent or not?  Its answers to window probes count.  The clock
+ * starts when that is seen first, and stands while nobody looks: a machine that
+ * was stopped has not been waiting.
+ */
+static unsigned long unacknowledged_for(struct nbd_link *link, const struct tcp_sock *tp)
+{
+	bool outstanding = tp->snd_una != tp->write_seq;
+	unsigned long now = jiffies;
+
+	if (!outstanding || !link->outstanding || tp->snd_una != link->acked ||
+	    tp->rcv_tstamp != link->acked_stamp)
+		link->acked_at = now;
+	else if (now - link->tended_at > 2 * STALLED)
+		link->acked_at += now - link->tended_at - STALLED;
+	link->outstanding = outstanding;
+	link->acked = tp->snd_una;
+	link->acked_stamp = tp->rcv_tstamp;
+	link->tended_at = now;
+	return now - link->acked_at;
 }
 
 /**
@@ -540,14 +593,9 @@ unsigned long nbd_socket_tend(struct nbd_link *link)
 		return 0;
 	lock_sock(sk);
 	if (sk->sk_state == TCP_ESTABLISHED) {
-		struct tcp_sock *tp = tcp_sk(sk);
-
-		if (!tp->packets_out || tp->snd_una != link->acked) {
-			link->acked = tp->snd_una;
-			link->acked_at = jiffies;
-		}
-		stalled = jiffies - link->acked_at;
-		push = stalled >= STALLED;
+		stalled = unacknowledged_for(link, tcp_sk(sk));
+		/* What could not be sent at all is not even tried again soon */
+		push = stalled >= STALLED || (link->outstanding && !tcp_sk(sk)->packets_out);
 		inet_csk(sk)->icsk_af_ops->rebuild_header(sk);
 	}
 	release_sock(sk);
