@@ -39,6 +39,15 @@ linger() {
 	done
 }
 
+# outage SECONDS TEXT: so long, and in its last quarter, when free memory is used
+# up, memhog stands still
+outage() {
+	linger $(($1 * 3 / 4))
+	_still=$(live pages)
+	linger $(($1 - $1 * 3 / 4))
+	check "nothing can be swapped $2" test "$(live pages)" -lt $((_still + 200))
+}
+
 # hog_filled SECONDS: until every page of memhog's has been written once.  The
 # longest gap until then is what a busy host does by itself: BASE_GAP_MS
 hog_filled() {

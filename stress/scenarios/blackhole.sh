@@ -25,10 +25,7 @@ guest() {
 host() {
 	hog_filling 40 || return 0
 	netem blackhole
-	sleep 5
-	_pages=$(live pages)
-	linger $((HOLE - 5))
-	check 'nothing could be swapped meanwhile' test "$(live pages)" -lt $((_pages + 100))
+	outage $HOLE 'meanwhile'
 	netem clear
 	check 'frames were lost' test "$(netem_count lost)" -gt 0
 	check 'swapping goes on within 5 s' goes_on 5
