@@ -35,9 +35,10 @@ firewall() {
 	END
 }
 
-# tracked: entries of connections to the server
+# tracked: entries of connections that we have made to the server.  A packet of
+# its that is late for a closed one may leave one in the other direction.
 tracked() {
-	grep -c "dport=$PORT " /proc/net/nf_conntrack || :
+	grep -cE "^[^=]*src=[^ ]* dst=[^ ]* sport=[0-9]* dport=$PORT " /proc/net/nf_conntrack || :
 }
 
 # counted CHAIN: packets of the rule with a counter
