@@ -82,9 +82,9 @@ with_session() {
 	order storm 0 0 > /dev/null
 	grep -E '^# (iohammer|metric)' /tmp/hammer || :
 	until_true 40 settled
-	echo 3 > /proc/sys/vm/drop_caches
-	check 'session: and it stands when all that was kept has been let go' \
-		iohammer -n 4 -c "$(sed -n 's/^digest //p' /tmp/hammer)" /dev/nb0
+	note "digest $(sed -n 's/^digest //p' /tmp/hammer)"
+	say settled
+	await compared
 	note "tally $(cat /tmp/tally)"
 	check 'disconnect' nbd-client -d /dev/nb0
 }
@@ -122,6 +122,15 @@ guest() {
 	[ "$SERVER" != nbswap ] || with_session
 	without_fence
 	with_delay
+}
+
+host() {
+	[ "$SERVER" = nbswap ] || return 0
+	report_wait '^say settled' "$FROM" 150 || return 0
+	check 'session: the raw file holds it when all that was kept has been let go' \
+		"$TOP/build/stress/bin/iohammer" -n 4 \
+		-c "$(report_since "$FROM" | sed -n 's/^# digest //p')" "$WORK/raw"
+	vm_say 'go compared'
 }
 
 after() {
