@@ -252,6 +252,11 @@ struct nbd_tracking {
  * @unanswered: attempts to connect in a row that nobody answered (thread)
  * @rescue: polls the network card
  * @rescue_dev: the card, reference held for @rescue (xchg)
+ * @short_of_memory: atomic allocations fail (written by the thread)
+ * @starved: they have failed since a byte was received (thread)
+ * @starved_limit: how long that may last before the connection is given up,
+ *		   jiffies; doubles until something is answered (thread)
+ * @answered: requests the link had been answered when it became ready (thread)
  * @tx: request being sent (thread)
  * @tx_next: request to be sent after it, already taken (thread)
  * @tx_done: bytes of @tx that TCP has taken (thread)
@@ -314,6 +319,10 @@ struct nbd_link {
 
 	struct tasklet_struct rescue;
 	struct net_device *rescue_dev;
+	bool short_of_memory;
+	bool starved;
+	unsigned long starved_limit;
+	u64 answered;
 
 	struct nbd_cmd *tx;
 	struct nbd_cmd *tx_next;
@@ -492,7 +501,7 @@ bool nbd_socket_is_untracked(const struct sock *sk);
 
 /* rescue.c */
 void nbd_rescue_init(struct nbd_link *link);
-void nbd_rescue(struct nbd_link *link);
+bool nbd_rescue(struct nbd_link *link);
 void nbd_rescue_exit(struct nbd_link *link);
 
 /* entitle.c */

@@ -32,6 +32,9 @@
 #define UNANSWERED_MAX	3
 /* Nothing heard for so long, though something was asked for */
 #define UNHEARD		(HZ / 5)
+/* The same with memory short: the connection is given up, at first and at last */
+#define STARVED		(3 * HZ)
+#define STARVED_LAST	(60 * HZ)
 /*
  * How long a server that has answered before has to answer again: with the
  * pause between attempts, one that is back is asked at least every 5 s, ms
@@ -427,6 +430,28 @@ static int adopt(struct nbd_link *link)
 	return err;
 }
 
+static void timed_out(struct nbd_link *link)
+{
+	struct nbd_queue *queue = &link->dev->queue;
+
+	spin_lock_bh(&queue->lock);
+	link->counters.timeouts++;
+	spin_unlock_bh(&queue->lock);
+}
+
+/* Requests answered so far */
+static u64 answers(struct nbd_link *link)
+{
+	const struct nbd_counters *c = &link->counters;
+	struct nbd_queue *queue = &link->dev->queue;
+	u64 ret;
+
+	spin_lock_bh(&queue->lock);
+	ret = c->reads + c->writes + c->flushes + c->trims + c->zeroes;
+	spin_unlock_bh(&queue->lock);
+	return ret;
+}
+
 /*
  * How long an answer may take: a server may well work on a FLUSH or on a long
  * TRIM for a while, and must get done with it in the end.
@@ -474,22 +499,45 @@ static bool waits(struct nbd_link *link)
 	return !list_empty_careful(&link->sent);
 }
 
-/* Has nothing been heard since something was asked for?  Not too often. */
-static bool unheard(struct nbd_link *link)
+/* For how long has nothing been heard, though something was asked for? */
+static unsigned long silence(struct nbd_link *link)
 {
 	unsigned long now = jiffies;
 
 	if (link->adopted || !waits(link)) {
 		link->heard = now;
-		return false;
-	}
-	if (time_after(READ_ONCE(link->progress), link->heard))
+		link->starved = false;
+	} else if (time_after(READ_ONCE(link->progress), link->heard)) {
 		link->heard = link->progress;
-	if (time_before(now, link->heard + UNHEARD))
-		return false;
-	/* The next time sooner, but not at once */
-	link->heard = now - UNHEARD / 2;
-	return true;
+		link->starved = false;
+		link->starved_limit = STARVED;
+	}
+	return now - link->heard;
+}
+
+/*
+ * If the network card had no memory to receive into, see that it has some.  What
+ * it has lost meanwhile the other side sends again, but later each time: then
+ * it is faster to begin anew.  A server that is just slow gets twice as long at
+ * every turn.
+ *
+ * Return: 0, or -errno to give the connection up.
+ */
+static int help(struct nbd_link *link)
+{
+	unsigned long silent = silence(link);
+
+	if (silent < UNHEARD)
+		return 0;
+	if (nbd_rescue(link))
+		link->starved = true;
+	if (!link->starved || silent < link->starved_limit)
+		return 0;
+	link->starved_limit = min(2 * link->starved_limit, (unsigned long)STARVED_LAST);
+	timed_out(link);
+	nbd_link_say(link, "nothing heard for %u ms, and memory was short",
+		     jiffies_to_msecs(silent));
+	return -ETIMEDOUT;
 }
 
 /*
@@ -525,9 +573,7 @@ static int watch(struct nbd_link *link)
 	if (silent(link))
 		return -ETIMEDOUT;
 	if (!link->adopted && stalled >= msecs_to_jiffies(timeout)) {
-		spin_lock_bh(&link->dev->queue.lock);
-		link->counters.timeouts++;
-		spin_unlock_bh(&link->dev->queue.lock);
+		timed_out(link);
 		nbd_link_say(link, "nothing acknowledged for %u ms", timeout);
 		return -ETIMEDOUT;
 	}
@@ -572,8 +618,9 @@ static int serve(struct nbd_link *link)
 			stalled = err;
 			next_watch = jiffies + (stalled ? WATCH_STALLED : WATCH);
 		}
-		if (unheard(link))
-			nbd_rescue(link);
+		err = help(link);
+		if (err)
+			return err;
 		rest(link, full, stalled);
 	}
 	return 0;
@@ -600,7 +647,10 @@ static void go_ready(struct nbd_link *link)
 	link->tx_next = NULL;
 	link->stalls = 0;
 	WRITE_ONCE(link->full, false);
+	link->answered = answers(link);
 	nbd_socket_go_live(link);
+	link->heard = link->progress;
+	link->starved = false;
 	set_fence(link, !link->adopted && link->handshake.fenced ? NBDX_FENCE_SESSION :
 								   NBDX_FENCE_DELAY);
 	nbd_findings_note(link, link->sock->sk);
@@ -620,8 +670,9 @@ static void lose(struct nbd_link *link, int error)
 	char why[NBD_HANDSHAKE_TEXT_MAX];
 	unsigned int waiting;
 
-	/* One that breaks as soon as it is made is not tried in haste again */
-	if (time_after(jiffies, link->since + msecs_to_jiffies(BACKOFF_LAST)))
+	/* A server that takes connections and does nothing is not tried in haste again */
+	if (answers(link) != link->answered ||
+	    time_after(jiffies, link->since + msecs_to_jiffies(BACKOFF_LAST)))
 		link->backoff = BACKOFF_FIRST;
 	explain(link, error);
 	nbd_socket_close(link, false);
@@ -756,6 +807,7 @@ struct nbd_link *nbd_link_create(struct nbd_device *dev, unsigned int index,
 	link->adopted = handover;
 	link->handover = handover;
 	link->backoff = BACKOFF_FIRST;
+	link->starved_limit = STARVED;
 	link->since = jiffies;
 	init_waitqueue_head(&link->wait);
 	nbd_rescue_init(link);

@@ -81,7 +81,7 @@ static void rescue(struct tasklet_struct *tasklet)
 	struct nbd_link *link = from_tasklet(link, tasklet, rescue);
 	struct net_device *dev = xchg(&link->rescue_dev, NULL);
 	struct nbd_compat_net_context context;
-	bool entitled = memory_is_short();
+	bool entitled = READ_ONCE(link->short_of_memory);
 	struct netdev_nested_priv priv = { .data = &entitled };
 
 	if (!dev)
@@ -119,14 +119,16 @@ static bool is_due(void)
  * @link: the link, with a socket
  *
  * Context: the link's thread.
+ * Return: whether memory is so short that packets may have been lost for it.
  */
-void nbd_rescue(struct nbd_link *link)
+bool nbd_rescue(struct nbd_link *link)
 {
 	struct net_device *dev = NULL, *old;
 	struct dst_entry *dst;
 
+	WRITE_ONCE(link->short_of_memory, memory_is_short());
 	if (!is_due())
-		return;
+		return link->short_of_memory;
 	rcu_read_lock();
 	dst = rcu_dereference(link->sock->sk->sk_dst_cache);
 	if (dst) {
@@ -135,7 +137,7 @@ void nbd_rescue(struct nbd_link *link)
 	}
 	rcu_read_unlock();
 	if (!dev)
-		return;
+		return link->short_of_memory;
 	/* Should the last one not have been served yet */
 	old = xchg(&link->rescue_dev, dev);
 	if (old)
@@ -144,6 +146,7 @@ void nbd_rescue(struct nbd_link *link)
 	local_bh_disable();
 	tasklet_schedule(&link->rescue);
 	local_bh_enable();
+	return link->short_of_memory;
 }
 
 /**
