@@ -194,6 +194,9 @@ static int add(struct nbd_nics *nics, struct net_device *dev, u32 flags)
 
 static int add_lower(struct net_device *dev, struct netdev_nested_priv *priv)
 {
+	/* What guests and containers of this machine have on the same bridge is not our way */
+	if (netif_is_bridge_port(dev) && !dev->dev.parent)
+		return 0;
 	return add(priv->data, dev, 0);
 }
 

@@ -92,6 +92,12 @@ reserve() {
 	check 'doctor: the command that mends it' \
 		grep -q "sysctl -w vm.min_free_kbytes=$_one" /tmp/doctor
 	nbd-client doctor --json > /tmp/json || :
+	echo 1 > /sys/class/net/eth0/threaded
+	status_of nb0
+	check 'a card polled by threads is a finding' grep -q '"napi-threaded"' /tmp/status
+	echo 0 > /sys/class/net/eth0/threaded
+	status_of nb0
+	refuse 'and no longer when it is not' '' grep -q '"napi-threaded"' /tmp/status
 	check 'doctor: all devices' grep -q '"nb1"' /tmp/json
 	refuse 'doctor: no such device' 'no NBD device' nbd-client doctor sda
 	nbd-client -d nb0 > /dev/null

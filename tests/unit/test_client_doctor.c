@@ -254,6 +254,40 @@ static void test_every_finding_has_a_remedy(void **unused)
 	device.nfindings = 0;
 }
 
+/* Each name is in the list for administrators; tests run in the top directory */
+static void test_every_name_is_documented(void **unused)
+{
+	static const char *const sources[] = { "kernel/nbd/findings.c", "client/machine.c" };
+	char *text = calloc(1, 1 << 16), line[256], id[64], quoted[70];
+	FILE *f = fopen("Documentation/findings.md", "r");
+	unsigned int i, n = 0;
+	const char *begin;
+
+	(void)unused;
+	assert_non_null(f);
+	assert_true(fread(text, 1, (1 << 16) - 1, f) > 0);
+	fclose(f);
+	for (i = 0; i < 2; i++) {
+		f = fopen(sources[i], "r");
+		assert_non_null(f);
+		while (fgets(line, sizeof(line), f)) {
+			/* .id = "name", or d, "name", NBDX_SEVERITY_ */
+			begin = strstr(line, "\", NBDX_SEVERITY_") ? strstr(line, "d, \"") :
+								     strstr(line, ".id = \"");
+			if (!begin)
+				continue;
+			assert_int_equal(sscanf(strchr(begin, '"'), "\"%63[a-z0-9-]", id), 1);
+			snprintf(quoted, sizeof(quoted), "`%s`", id);
+			if (!strstr(text, quoted))
+				fail_msg("findings.md lacks %s", id);
+			n++;
+		}
+		fclose(f);
+	}
+	assert_true(n > 30);
+	free(text);
+}
+
 /* The report, and the exit code */
 static int report(bool json, char **text)
 {
@@ -405,6 +439,7 @@ int main(void)
 		cmocka_unit_test(test_lease),
 		cmocka_unit_test(test_mainline),
 		cmocka_unit_test(test_every_finding_has_a_remedy),
+		cmocka_unit_test(test_every_name_is_documented),
 		cmocka_unit_test(test_report),
 		cmocka_unit_test(test_lease_of_a_machine),
 	};
