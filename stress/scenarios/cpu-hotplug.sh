@@ -12,20 +12,29 @@ prepare() {
 	serve swap "$WORK/swap"
 }
 
-# Until memhog ends: CPU 1 off and on; how often is in /tmp/turns
+cpu_1() {
+	echo "$1" > /sys/devices/system/cpu/cpu1/online
+}
+
+# Until memhog ends: CPU 1 off and on; how often is in /tmp/turns.  While the
+# machine goes to sleep the kernel refuses (EBUSY).
 hotplug() {
 	_turns=0
+	echo 0 > /tmp/turns
 	while [ ! -e /tmp/hog.end ]; do
-		echo 0 > /sys/devices/system/cpu/cpu1/online
+		until_true 30 cpu_1 0
 		sleep 0.5
-		echo 1 > /sys/devices/system/cpu/cpu1/online
+		until_true 30 cpu_1 1
 		sleep 0.5
 		_turns=$((_turns + 1))
 		echo $_turns > /tmp/turns
 	done
 }
 
-# Freeze everybody, then suspend the devices too, each for 5 s, and back
+# Freeze everybody, then suspend the devices too, each for 5 s, and back.  After the
+# second a network card has no carrier for seconds, and one that finds packets in
+# its ring then resets itself with memory it has to wait for (e1000e does): that
+# nobody presses for memory until it is up is a condition of an unpatched kernel.
 suspend_levels() {
 	if [ ! -e /sys/power/pm_test ]; then
 		note 'suspend: this kernel has no /sys/power/pm_test (PM_DEBUG is off): not tried'
@@ -34,8 +43,13 @@ suspend_levels() {
 	for _level in freezer devices; do
 		await "$_level"
 		echo $_level > /sys/power/pm_test
+		[ $_level != devices ] || killall -STOP memhog
 		check "suspend as far as '$_level' and back" sh -c 'echo mem > /sys/power/state'
 		echo none > /sys/power/pm_test
+		if [ $_level = devices ]; then
+			check 'the network is back after it' until_true 30 ping -c 1 -W 1 "$HOST4"
+			killall -CONT memhog
+		fi
 		say "slept-$_level"
 	done
 }
