@@ -161,6 +161,11 @@ struct nbd_queue {
 	bool dead;
 };
 
+/* How often a link's thread looks around, whatever it waits for, jiffies */
+#define NBD_WATCH	HZ
+/* Nothing acknowledged for so long is a stall, jiffies */
+#define NBD_STALL	HZ
+
 /* nbd_link.events: why its thread was woken */
 #define NBD_EVENT_QUEUE		0	/* requests may wait */
 #define NBD_EVENT_SOCKET	1	/* space, data or a change of state */
@@ -243,6 +248,8 @@ struct nbd_tracking {
  * @cookies: the same, by cookie (nbd_queue.lock)
  * @rx: receiving half
  * @progress: jiffies of the last byte received
+ * @stalled: nothing has been acknowledged for NBD_STALL (thread)
+ * @next_look: jiffies when the connection is looked at again (thread)
  * @heard: jiffies of @progress, or when nothing was asked for (thread)
  * @outstanding: something was not acknowledged when last we looked (thread)
  * @acked: TCP's first sequence number not acknowledged then (thread)
@@ -309,6 +316,8 @@ struct nbd_link {
 	DECLARE_HASHTABLE(cookies, NBD_COOKIE_BITS);
 	struct nbd_rx rx;
 	unsigned long progress;
+	bool stalled;
+	unsigned long next_look;
 	unsigned long heard;
 	bool outstanding;
 	u32 acked;
@@ -498,6 +507,12 @@ void nbd_socket_close(struct nbd_link *link, bool graceful);
 int nbd_socket_charge(struct nbd_link *link);
 unsigned long nbd_socket_tend(struct nbd_link *link);
 bool nbd_socket_is_untracked(const struct sock *sk);
+
+/* watch.c */
+void nbd_watch_init(struct nbd_link *link);
+void nbd_watch_start(struct nbd_link *link);
+int nbd_watch(struct nbd_link *link);
+unsigned long nbd_watch_nap(struct nbd_link *link);
 
 /* rescue.c */
 void nbd_rescue_init(struct nbd_link *link);

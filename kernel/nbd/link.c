@@ -20,21 +20,8 @@
 #define BACKOFF_LAST	5000
 /* A socket that was short of memory may never tell that it has it again, ms */
 #define RETRY		10
-/* How often a link looks for silence, and whether a device is down for good */
-#define WATCH		HZ
-/* The same while answers are awaited: a stall is to be found in time */
-#define WATCH_BUSY	(HZ / 4)
-/* The same while nothing is acknowledged */
-#define WATCH_STALLED	(HZ / 10)
-/* Nothing acknowledged for so long is a stall */
-#define STALL		HZ
 /* So many attempts without an answer, and another port may have one */
 #define UNANSWERED_MAX	3
-/* Nothing heard for so long, though something was asked for */
-#define UNHEARD		(HZ / 5)
-/* The same with memory short: the connection is given up, at first and at last */
-#define STARVED		(3 * HZ)
-#define STARVED_LAST	(60 * HZ)
 /*
  * How long a server that has answered before has to answer again: with the
  * pause between attempts, one that is back is asked at least every 5 s, ms
@@ -219,12 +206,12 @@ unsigned long nbd_link_tick(struct nbd_link *link)
 	if (!link->fence_over)
 		link->fence_over = time_after_eq(now, link->fence_at);
 	if (!READ_ONCE(link->nr_held))
-		return WATCH;
+		return NBD_WATCH;
 	if (fence_passed(link)) {
 		release_held(link);
-		return WATCH;
+		return NBD_WATCH;
 	}
-	return link->fence_over ? WATCH : min(link->fence_at - now, (unsigned long)WATCH);
+	return link->fence_over ? NBD_WATCH : min(link->fence_at - now, (unsigned long)NBD_WATCH);
 }
 
 static int await_connection(struct nbd_link *link, unsigned long deadline)
@@ -236,7 +223,7 @@ static int await_connection(struct nbd_link *link, unsigned long deadline)
 	for (;;) {
 		int state = READ_ONCE(sk->sk_state);
 
-		nbd_neighbour_watch(link, sk, time_after_eq(jiffies, since + STALL));
+		nbd_neighbour_watch(link, sk, time_after_eq(jiffies, since + NBD_STALL));
 		if (state == TCP_ESTABLISHED)
 			return 0;
 		if (state == TCP_CLOSE)
@@ -430,15 +417,6 @@ static int adopt(struct nbd_link *link)
 	return err;
 }
 
-static void timed_out(struct nbd_link *link)
-{
-	struct nbd_queue *queue = &link->dev->queue;
-
-	spin_lock_bh(&queue->lock);
-	link->counters.timeouts++;
-	spin_unlock_bh(&queue->lock);
-}
-
 /* Requests answered so far */
 static u64 answers(struct nbd_link *link)
 {
@@ -453,105 +431,17 @@ static u64 answers(struct nbd_link *link)
 }
 
 /*
- * How long an answer may take: a server may well work on a FLUSH or on a long
- * TRIM for a while, and must get done with it in the end.
- */
-static unsigned long allowance(const struct nbd_cmd *cmd, unsigned long timeout)
-{
-	if (cmd->type != NBD_WIRE_CMD_READ && cmd->type != NBD_WIRE_CMD_WRITE)
-		timeout <<= min(cmd->tries + 1, 5U);
-	/* Four times as long must still be in the future, on 32 bits */
-	return min(timeout, (unsigned long)MAX_JIFFY_OFFSET / 8);
-}
-
-/*
- * Is anything asked for and nothing heard?  Or one request passed over, while
- * others are answered, for four times as long?
- */
-static bool silent(struct nbd_link *link)
-{
-	struct nbd_queue *queue = &link->dev->queue;
-	unsigned long timeout = READ_ONCE(link->dev->config.timeout) * HZ;
-	unsigned long progress = READ_ONCE(link->progress);
-	unsigned long now = jiffies;
-	struct nbd_cmd *cmd;
-	bool ret = false;
-
-	spin_lock_bh(&queue->lock);
-	list_for_each_entry(cmd, &link->sent, node) {
-		unsigned long since = time_after(progress, cmd->start) ? progress : cmd->start;
-		unsigned long allowed = allowance(cmd, timeout);
-
-		ret = time_after(now, since + allowed) || time_after(now, cmd->start + 4 * allowed);
-		if (ret)
-			break;
-	}
-	if (ret)
-		link->counters.timeouts++;
-	spin_unlock_bh(&queue->lock);
-	if (ret)
-		nbd_link_say(link, "no answer for more than %lu s", timeout / HZ);
-	return ret;
-}
-
-static bool waits(struct nbd_link *link)
-{
-	return !list_empty_careful(&link->sent);
-}
-
-/* For how long has nothing been heard, though something was asked for? */
-static unsigned long silence(struct nbd_link *link)
-{
-	unsigned long now = jiffies;
-
-	if (link->adopted || !waits(link)) {
-		link->heard = now;
-		link->starved = false;
-	} else if (time_after(READ_ONCE(link->progress), link->heard)) {
-		link->heard = link->progress;
-		link->starved = false;
-		link->starved_limit = STARVED;
-	}
-	return now - link->heard;
-}
-
-/*
- * If the network card had no memory to receive into, see that it has some.  What
- * it has lost meanwhile the other side sends again, but later each time: then
- * it is faster to begin anew.  A server that is just slow gets twice as long at
- * every turn.
- *
- * Return: 0, or -errno to give the connection up.
- */
-static int help(struct nbd_link *link)
-{
-	unsigned long silent = silence(link);
-
-	if (silent < UNHEARD)
-		return 0;
-	if (nbd_rescue(link))
-		link->starved = true;
-	if (!link->starved || silent < link->starved_limit)
-		return 0;
-	link->starved_limit = min(2 * link->starved_limit, (unsigned long)STARVED_LAST);
-	timed_out(link);
-	nbd_link_say(link, "nothing heard for %u ms, and memory was short",
-		     jiffies_to_msecs(silent));
-	return -ETIMEDOUT;
-}
-
-/*
  * Sleep until there is something to do.  A socket that takes nothing although
  * it says that it would is short of memory, and would wake us for ever.
  */
-static void rest(struct nbd_link *link, bool full, bool stalled)
+static void rest(struct nbd_link *link, bool full)
 {
 	unsigned long longest = nbd_link_tick(link);
 
 	if (full)
 		longest = msecs_to_jiffies(RETRY);
-	else if (stalled || waits(link))
-		longest = min(longest, (unsigned long)WATCH_STALLED);
+	else
+		longest = min(longest, nbd_watch_nap(link));
 
 	if (link->stalls > 1)
 		wait_event_idle_timeout(link->wait,
@@ -563,28 +453,10 @@ static void rest(struct nbd_link *link, bool full, bool stalled)
 					longest);
 }
 
-/* Return: whether nothing is acknowledged, or -errno to give the connection up */
-static int watch(struct nbd_link *link)
-{
-	unsigned int timeout = READ_ONCE(link->dev->config.link_timeout);
-	unsigned long stalled = nbd_socket_tend(link);
-
-	nbd_neighbour_watch(link, link->sock->sk, stalled >= STALL);
-	if (silent(link))
-		return -ETIMEDOUT;
-	if (!link->adopted && stalled >= msecs_to_jiffies(timeout)) {
-		timed_out(link);
-		nbd_link_say(link, "nothing acknowledged for %u ms", timeout);
-		return -ETIMEDOUT;
-	}
-	return stalled >= STALL;
-}
-
 /* Send and receive until the connection breaks. Return: -errno, 0 to stop. */
 static int serve(struct nbd_link *link)
 {
-	unsigned long next_watch = jiffies + WATCH;
-	bool full, stalled = false;
+	bool full;
 	int err;
 
 	while (!kthread_should_stop()) {
@@ -609,19 +481,10 @@ static int serve(struct nbd_link *link)
 		}
 		WRITE_ONCE(link->full, full);
 
-		if (waits(link) && time_after(next_watch, jiffies + WATCH_BUSY))
-			next_watch = jiffies + WATCH_BUSY;
-		if (time_after_eq(jiffies, next_watch)) {
-			err = watch(link);
-			if (err < 0)
-				return err;
-			stalled = err;
-			next_watch = jiffies + (stalled ? WATCH_STALLED : WATCH);
-		}
-		err = help(link);
+		err = nbd_watch(link);
 		if (err)
 			return err;
-		rest(link, full, stalled);
+		rest(link, full);
 	}
 	return 0;
 }
@@ -649,8 +512,7 @@ static void go_ready(struct nbd_link *link)
 	WRITE_ONCE(link->full, false);
 	link->answered = answers(link);
 	nbd_socket_go_live(link);
-	link->heard = link->progress;
-	link->starved = false;
+	nbd_watch_start(link);
 	set_fence(link, !link->adopted && link->handshake.fenced ? NBDX_FENCE_SESSION :
 								   NBDX_FENCE_DELAY);
 	nbd_findings_note(link, link->sock->sk);
@@ -715,7 +577,7 @@ static void pause_link(struct nbd_link *link, unsigned long since)
 
 	link->backoff = min(link->backoff * 2, (unsigned int)BACKOFF_LAST);
 	if (link->adopted)
-		until = since + WATCH;
+		until = since + NBD_WATCH;
 	while (!kthread_should_stop() && !READ_ONCE(link->handover)) {
 		unsigned long nap = nbd_link_tick(link);
 		long left = until - jiffies;
@@ -807,7 +669,7 @@ struct nbd_link *nbd_link_create(struct nbd_device *dev, unsigned int index,
 	link->adopted = handover;
 	link->handover = handover;
 	link->backoff = BACKOFF_FIRST;
-	link->starved_limit = STARVED;
+	nbd_watch_init(link);
 	link->since = jiffies;
 	init_waitqueue_head(&link->wait);
 	nbd_rescue_init(link);

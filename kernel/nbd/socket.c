@@ -21,8 +21,6 @@
 
 /* How long a server has to take our goodbye */
 #define GOODBYE			(HZ / 5)
-/* Nothing acknowledged for so long: TCP may need help */
-#define STALLED			HZ
 /* Nothing heard for so long while connecting: the network card may need it */
 #define UNHEARD			(HZ / 5)
 
@@ -562,8 +560,8 @@ static unsigned long unacknowledged_for(struct nbd_link *link, const struct tcp_
 	if (!outstanding || !link->outstanding || tp->snd_una != link->acked ||
 	    tp->rcv_tstamp != link->acked_stamp)
 		link->acked_at = now;
-	else if (now - link->tended_at > 2 * STALLED)
-		link->acked_at += now - link->tended_at - STALLED;
+	else if (now - link->tended_at > 2 * NBD_STALL)
+		link->acked_at += now - link->tended_at - NBD_STALL;
 	link->outstanding = outstanding;
 	link->acked = tp->snd_una;
 	link->acked_stamp = tp->rcv_tstamp;
@@ -595,7 +593,7 @@ unsigned long nbd_socket_tend(struct nbd_link *link)
 	if (sk->sk_state == TCP_ESTABLISHED) {
 		stalled = unacknowledged_for(link, tcp_sk(sk));
 		/* What could not be sent at all is not even tried again soon */
-		push = stalled >= STALLED || (link->outstanding && !tcp_sk(sk)->packets_out);
+		push = stalled >= NBD_STALL || (link->outstanding && !tcp_sk(sk)->packets_out);
 		inet_csk(sk)->icsk_af_ops->rebuild_header(sk);
 	}
 	release_sock(sk);

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Is a connection alive?  Its link's thread asks, and helps it where it can: a
+ * server that does not answer, another side that acknowledges nothing, a card
+ * that had no memory to receive into.
+ */
+#include "internal.h"
+
+/* In place of NBD_WATCH while answers are awaited: a stall is to be found in time */
+#define WATCH_BUSY	(HZ / 4)
+/* The same while nothing is acknowledged, or nothing heard */
+#define WATCH_STALLED	(HZ / 10)
+/* Nothing heard for so long, though something was asked for */
+#define UNHEARD		(HZ / 5)
+/* The same with memory short: the connection is given up, at first and at last */
+#define STARVED		(3 * HZ)
+#define STARVED_LAST	(60 * HZ)
+
+static void timed_out(struct nbd_link *link)
+{
+	struct nbd_queue *queue = &link->dev->queue;
+
+	spin_lock_bh(&queue->lock);
+	link->counters.timeouts++;
+	spin_unlock_bh(&queue->lock);
+}
+
+/*
+ * How long an answer may take: a server may well work on a FLUSH or on a long
+ * TRIM for a while, and must get done with it in the end.
+ */
+static unsigned long allowance(const struct nbd_cmd *cmd, unsigned long timeout)
+{
+	if (cmd->type != NBD_WIRE_CMD_READ && cmd->type != NBD_WIRE_CMD_WRITE)
+		timeout <<= min(cmd->tries + 1, 5U);
+	/* Four times as long must still be in the future, on 32 bits */
+	return min(timeout, (unsigned long)MAX_JIFFY_OFFSET / 8);
+}
+
+/*
+ * Is anything asked for and nothing heard?  Or one request passed over, while
+ * others are answered, for four times as long?
+ */
+static bool silent(struct nbd_link *link)
+{
+	struct nbd_queue *queue = &link->dev->queue;
+	unsigned long timeout = READ_ONCE(link->dev->config.timeout) * HZ;
+	unsigned long progress = READ_ONCE(link->progress);
+	unsigned long now = jiffies;
+	struct nbd_cmd *cmd;
+	bool ret = false;
+
+	spin_lock_bh(&queue->lock);
+	list_for_each_entry(cmd, &link->sent, node) {
+		unsigned long since = time_after(progress, cmd->start) ? progress : cmd->start;
+		unsigned long allowed = allowance(cmd, timeout);
+
+		ret = time_after(now, since + allowed) || time_after(now, cmd->start + 4 * allowed);
+		if (ret)
+			break;
+	}
+	if (ret)
+		link->counters.timeouts++;
+	spin_unlock_bh(&queue->lock);
+	if (ret)
+		nbd_link_say(link, "no answer for more than %lu s", timeout / HZ);
+	return ret;
+}
+
+static bool waits(struct nbd_link *link)
+{
+	return !list_empty_careful(&link->sent);
+}
+
+/* For how long has nothing been heard, though something was asked for? */
+static unsigned long silence(struct nbd_link *link)
+{
+	unsigned long now = jiffies;
+
+	if (link->adopted || !waits(link)) {
+		link->heard = now;
+		link->starved = false;
+	} else if (time_after(READ_ONCE(link->progress), link->heard)) {
+		link->heard = link->progress;
+		link->starved = false;
+		link->starved_limit = STARVED;
+	}
+	return now - link->heard;
+}
+
+/*
+ * If the network card had no memory to receive into, see that it has some.  What
+ * it has lost meanwhile the other side sends again, but later each time: then
+ * it is faster to begin anew.  A server that is just slow gets twice as long at
+ * every turn.
+ *
+ * Return: 0, or -errno to give the connection up.
+ */
+static int help(struct nbd_link *link)
+{
+	unsigned long silent = silence(link);
+
+	if (silent < UNHEARD)
+		return 0;
+	if (nbd_rescue(link))
+		link->starved = true;
+	if (!link->starved || silent < link->starved_limit)
+		return 0;
+	link->starved_limit = min(2 * link->starved_limit, (unsigned long)STARVED_LAST);
+	timed_out(link);
+	nbd_link_say(link, "nothing heard for %u ms, and memory was short",
+		     jiffies_to_msecs(silent));
+	return -ETIMEDOUT;
+}
+
+/* Does TCP get anything across? Return: 0, or -errno to give the connection up. */
+static int look(struct nbd_link *link)
+{
+	unsigned int timeout = READ_ONCE(link->dev->config.link_timeout);
+	unsigned long stalled = nbd_socket_tend(link);
+
+	link->stalled = stalled >= NBD_STALL;
+	nbd_neighbour_watch(link, link->sock->sk, link->stalled);
+	if (silent(link))
+		return -ETIMEDOUT;
+	if (link->adopted || stalled < msecs_to_jiffies(timeout))
+		return 0;
+	timed_out(link);
+	nbd_link_say(link, "nothing acknowledged for %u ms", timeout);
+	return -ETIMEDOUT;
+}
+
+/**
+ * nbd_watch_init() - before the first connection
+ * @link: the link
+ */
+void nbd_watch_init(struct nbd_link *link)
+{
+	link->starved_limit = STARVED;
+}
+
+/**
+ * nbd_watch_start() - a connection is live
+ * @link: the link
+ *
+ * Context: the link's thread.
+ */
+void nbd_watch_start(struct nbd_link *link)
+{
+	link->heard = READ_ONCE(link->progress);
+	link->starved = false;
+	link->stalled = false;
+	link->next_look = jiffies + NBD_WATCH;
+}
+
+/**
+ * nbd_watch() - look whether the connection is alive, if it is time to
+ * @link: the link, ready
+ *
+ * Context: the link's thread, often.
+ * Return: 0, or -errno to give the connection up.
+ */
+int nbd_watch(struct nbd_link *link)
+{
+	int err;
+
+	if (waits(link) && time_after(link->next_look, jiffies + WATCH_BUSY))
+		link->next_look = jiffies + WATCH_BUSY;
+	if (time_after_eq(jiffies, link->next_look)) {
+		err = look(link);
+		if (err)
+			return err;
+		link->next_look = jiffies + (link->stalled ? WATCH_STALLED : NBD_WATCH);
+	}
+	return help(link);
+}
+
+/**
+ * nbd_watch_nap() - when to look again
+ * @link: the link, ready
+ *
+ * Return: jiffies from now.
+ */
+unsigned long nbd_watch_nap(struct nbd_link *link)
+{
+	return link->stalled || waits(link) ? WATCH_STALLED : NBD_WATCH;
+}
