@@ -50,6 +50,11 @@ static void poll_napi(struct napi_struct *napi, bool entitled)
 	/* Somebody is at it, or the device is down */
 	if (!napi_schedule_prep(napi))
 		return;
+	/* Asleep: who detaches it then waits for those who are at it, as we are now */
+	if (!netif_running(napi->dev) || !netif_device_present(napi->dev)) {
+		napi_complete(napi);
+		return;
+	}
 	if (!entitled) {
 		__napi_schedule(napi);
 		return;
