@@ -50,8 +50,13 @@ static void poll_napi(struct napi_struct *napi, bool entitled)
 	/* Somebody is at it, or the device is down */
 	if (!napi_schedule_prep(napi))
 		return;
-	/* Asleep: who detaches it then waits for those who are at it, as we are now */
-	if (!netif_running(napi->dev) || !netif_device_present(napi->dev)) {
+	/*
+	 * Asleep, or being reset: who detaches it or takes its carrier away then waits
+	 * for those who are at it, as we are now.  To poll an e1000e in a reset leaves
+	 * its receive ring out of step for good.
+	 */
+	if (!netif_running(napi->dev) || !netif_device_present(napi->dev) ||
+	    !netif_carrier_ok(napi->dev)) {
 		napi_complete(napi);
 		return;
 	}
