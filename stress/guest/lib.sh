@@ -178,3 +178,16 @@ no_leaks() {
 	fi
 	echo clear > $_leak
 }
+
+# hog_begin OPTION..., hog_finish: the parts of it where the swap is another device,
+# or something is to be done in between
+hog_begin() {
+	memhog "$@" -t 3600 &
+	_hog=$!
+}
+
+hog_finish() {
+	await over
+	kill -TERM "$_hog"
+	hog_result wait "$_hog"
+}

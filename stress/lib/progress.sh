@@ -34,6 +34,13 @@ swapping() {
 	report_wait '^say swapping' "$FROM" 60 && until_true 90 is_swapping "${1:-20}" && vm_alive
 }
 
+# hog_enough: tell the guest part that it has run long enough, once all memory has
+# been filled
+hog_enough() {
+	! vm_alive || report_wait '^# live .*filled=1' "$FROM" 150 || not_ok 'memory is filled'
+	hog_over
+}
+
 # pages_in SECONDS: how many pages memhog touches in that time
 pages_in() {
 	_p0=$(live pages)

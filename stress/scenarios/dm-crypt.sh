@@ -24,13 +24,14 @@ guest() {
 	mkswap /dev/mapper/secret > /dev/null
 	swapon /dev/mapper/secret
 	say swapping
-	hog -n 4 -m $((MEM_MB * 2)) -t 50 -s $((60 * SLOW))
+	hog_begin -n 4 -m $((MEM_MB * 2)) -s $((60 * SLOW))
+	hog_finish
 	check 'swapoff' swapoff /dev/mapper/secret
 	check 'the mapping goes' dmsetup remove secret
 	check 'disconnect' nbd-client -d "/dev/${PREFIX}0"
 }
 
-host() {
+disturb() {
 	swapping
 	for _i in 1 2; do
 		sleep 3
@@ -41,6 +42,11 @@ host() {
 		! control_ends || return 0
 		metric "recovery_${_i}_s=$RECOVERED"
 	done
+}
+
+host() {
+	disturb
+	if mainline; then hog_over; else hog_enough; fi
 }
 
 # The signature of the swap space would stand there in clear

@@ -26,7 +26,8 @@ guest() {
 	fi
 	swap_on 0
 	say swapping
-	hog -n 4 -m $((MEM_MB * 2)) -t 45 -s $((60 * SLOW))
+	hog_begin -n 4 -m $((MEM_MB * 2)) -s $((60 * SLOW))
+	hog_finish
 	if [ "$DRIVER" = nbswap ]; then
 		nbd-client status nb0 --json > /tmp/status
 		check 'back at the first address' grep -q "\"peer\": *\"$HOST4" /tmp/status
@@ -35,7 +36,7 @@ guest() {
 	swap_off 0
 }
 
-host() {
+disturb() {
 	swapping
 	sleep 3
 	server_kill swap
@@ -48,6 +49,11 @@ host() {
 	server_kill swap@2
 	sleep 3
 	progress 30 'the second is dead too: swap goes on from the first'
+}
+
+host() {
+	disturb
+	if mainline; then hog_over; else hog_enough; fi
 }
 
 after() {

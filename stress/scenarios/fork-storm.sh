@@ -20,7 +20,8 @@ guest() {
 		forkstorm -n 32 -k 96 -t 40 > /tmp/storm && _rc=0 || _rc=$?
 		echo "$_rc" > /tmp/storm.end
 	) &
-	hog -n 4 -m $((MEM_MB * 2)) -t 45 -s $((60 * SLOW))
+	hog_begin -n 4 -m $((MEM_MB * 2)) -s $((60 * SLOW))
+	hog_finish
 	until_true 60 test -s /tmp/storm.end || :
 	same 'the fork bomb went on to its end' "$(cat /tmp/storm.end)" 0
 	cat /tmp/storm
@@ -28,7 +29,7 @@ guest() {
 	swap_off 0
 }
 
-host() {
+disturb() {
 	swapping
 	for _i in 1 2; do
 		sleep 3
@@ -39,6 +40,11 @@ host() {
 		! control_ends || return 0
 		metric "recovery_${_i}_s=$RECOVERED"
 	done
+}
+
+host() {
+	disturb
+	if mainline; then hog_over; else hog_enough; fi
 }
 
 after() {

@@ -45,7 +45,7 @@ ready() {
 	[ "$(grep -o '"state": *"ready"' /tmp/status | wc -l)" = "$1" ]
 }
 
-# Until memhog ends: what the links of the swap device do
+# What the links of the swap device do
 watch_links() {
 	await two
 	check 'two links of four are away' until_true 20 ready 2
@@ -61,14 +61,13 @@ guest() {
 	swap_on 0
 	(
 		_rc=0
-		iohammer -n 4 -t 50 "/dev/${PREFIX}1" > /tmp/hammer || _rc=$?
+		iohammer -n 4 -t 60 "/dev/${PREFIX}1" > /tmp/hammer || _rc=$?
 		echo "$_rc" > /tmp/hammer.end
 	) &
 	say swapping
-	# What runs in the background has no input unless it is given one
-	exec 3<&0
-	[ "$DRIVER" = mainline ] || watch_links <&3 &
-	hog -n 4 -m $((MEM_MB * 2)) -t 55 -s $((60 * SLOW))
+	hog_begin -n 4 -m $((MEM_MB * 2)) -s $((60 * SLOW))
+	[ "$DRIVER" = mainline ] || watch_links
+	hog_finish
 	until_true 60 test -s /tmp/hammer.end || :
 	same 'iohammer: every read returned what was written' "$(cat /tmp/hammer.end)" 0
 	grep -E '^# (iohammer|metric)' /tmp/hammer || :
@@ -82,7 +81,7 @@ guest() {
 	swap_off 0
 }
 
-host() {
+disturb() {
 	swapping
 	for _i in 1 2 3 4 5 6 7 8 9 10; do
 		order 0 cut 1 > /dev/null
@@ -105,6 +104,11 @@ host() {
 	report_wait '^say four' "$FROM" 60
 	note "tally 0 $(order 0 tally)"
 	note "tally 1 $(order 1 tally)"
+}
+
+host() {
+	disturb
+	if mainline; then hog_over; else hog_enough; fi
 }
 
 after() {
