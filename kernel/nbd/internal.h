@@ -256,13 +256,18 @@ struct nbd_tracking {
  * @acked_stamp: TCP's time of the last acknowledgment then (thread)
  * @acked_at: jiffies when either has moved, or @outstanding was seen first (thread)
  * @tended_at: jiffies when last we looked (thread)
- * @unanswered: attempts to connect in a row that nobody answered (thread)
+ * @unanswered: attempts to connect in a row that nobody answered, of each
+ *		address (thread)
  * @rescue: polls the network card
  * @rescue_dev: the card, reference held for @rescue (xchg)
- * @short_of_memory: atomic allocations fail (written by the thread)
- * @starved: they have failed since a byte was received (thread)
- * @starved_limit: how long that may last before the connection is given up,
- *		   jiffies; doubles until something is answered (thread)
+ * @rescued_at: jiffies when that was tried last (thread)
+ * @short_of_memory: atomic allocations failed then (written by the thread)
+ * @waiting: an answer was awaited when last we listened (thread)
+ * @listened_at: jiffies when that was (thread)
+ * @short_samples: how often they failed since a byte was received (thread)
+ * @starved_limit: silence, jiffies, for which a connection was given up last
+ *		   because of that (thread)
+ * @starved_at: jiffies when (thread)
  * @answered: requests the link had been answered when it became ready (thread)
  * @tx: request being sent (thread)
  * @tx_next: request to be sent after it, already taken (thread)
@@ -324,13 +329,17 @@ struct nbd_link {
 	u32 acked_stamp;
 	unsigned long acked_at;
 	unsigned long tended_at;
-	unsigned int unanswered;
+	u8 unanswered[NBDX_MAX_ADDRESSES];
 
 	struct tasklet_struct rescue;
 	struct net_device *rescue_dev;
+	unsigned long rescued_at;
 	bool short_of_memory;
-	bool starved;
+	bool waiting;
+	unsigned long listened_at;
+	unsigned int short_samples;
 	unsigned long starved_limit;
+	unsigned long starved_at;
 	u64 answered;
 
 	struct nbd_cmd *tx;
@@ -509,7 +518,6 @@ unsigned long nbd_socket_tend(struct nbd_link *link);
 bool nbd_socket_is_untracked(const struct sock *sk);
 
 /* watch.c */
-void nbd_watch_init(struct nbd_link *link);
 void nbd_watch_start(struct nbd_link *link);
 int nbd_watch(struct nbd_link *link);
 unsigned long nbd_watch_nap(struct nbd_link *link);
@@ -544,6 +552,7 @@ void nbd_neighbour_release(struct nbd_link *link);
 #ifdef CONFIG_NETFILTER
 int nbd_netfilter_add(struct net *net);
 void nbd_netfilter_del(struct net *net);
+void nbd_netfilter_exit(void);
 bool nbd_netfilter_begin(struct nbd_link *link);
 void nbd_netfilter_end(struct nbd_link *link, bool answered);
 #else
@@ -553,6 +562,10 @@ static inline int nbd_netfilter_add(struct net *net)
 }
 
 static inline void nbd_netfilter_del(struct net *net)
+{
+}
+
+static inline void nbd_netfilter_exit(void)
 {
 }
 

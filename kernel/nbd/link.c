@@ -142,8 +142,11 @@ static void set_state(struct nbd_link *link, unsigned int state)
 
 	spin_lock_bh(&queue->lock);
 	trace_nbd_link_state(dev->index, link->index, link->state, state);
-	if (link->state == NBDX_LS_READY && !--dev->ready)
-		dev->down_since = jiffies;
+	if (link->state == NBDX_LS_READY) {
+		link->lost_at = jiffies;
+		if (!--dev->ready)
+			dev->down_since = jiffies;
+	}
 	if (state == NBDX_LS_READY) {
 		dev->ready++;
 		/* Requests may have been failing: see nbd_queue_expire() */
@@ -359,16 +362,19 @@ static int attempt(struct nbd_link *link)
 	struct nbd_config *config = &link->dev->config;
 	unsigned long deadline = jiffies + msecs_to_jiffies(config->connect_timeout);
 	unsigned int answer = config->connect_timeout;
+	u8 *unanswered = &link->unanswered[link->address];
 	int err;
 
-	if (link->unanswered && !(link->unanswered % UNANSWERED_MAX))
+	if (*unanswered == UNANSWERED_MAX) {
+		*unanswered = 0;
 		nbd_socket_change_port(link);
+	}
 	if (link->counters.connects)
 		answer = min(answer, (unsigned int)ANSWER);
 	clear_error(link);
 	set_state(link, NBDX_LS_CONNECTING);
 	err = reach(link, answer);
-	link->unanswered = err == -ETIMEDOUT ? link->unanswered + 1 : 0;
+	*unanswered = err == -ETIMEDOUT ? *unanswered + 1 : 0;
 	if (!err)
 		err = nbd_socket_charge(link);
 	if (!err) {
@@ -550,7 +556,6 @@ static void lose(struct nbd_link *link, int error)
 
 	spin_lock_bh(&dev->queue.lock);
 	link->counters.losses++;
-	link->lost_at = jiffies;
 	waiting = dev->queue.queued + dev->queue.inflight + link->nr_held;
 	strscpy(why, link->error, sizeof(why));
 	spin_unlock_bh(&dev->queue.lock);
@@ -669,7 +674,6 @@ struct nbd_link *nbd_link_create(struct nbd_device *dev, unsigned int index,
 	link->adopted = handover;
 	link->handover = handover;
 	link->backoff = BACKOFF_FIRST;
-	nbd_watch_init(link);
 	link->since = jiffies;
 	init_waitqueue_head(&link->wait);
 	nbd_rescue_init(link);

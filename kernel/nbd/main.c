@@ -330,6 +330,7 @@ static void __exit nbd_exit(void)
 	nbd_netlink_unregister();
 	cancel_delayed_work_sync(&memalloc_work);
 	memalloc_expire(NULL);
+	nbd_netfilter_exit();
 	destroy_workqueue(nbd_workqueue);
 	remove_all();
 	nbd_debugfs_exit();

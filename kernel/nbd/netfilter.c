@@ -22,6 +22,7 @@
 #include <linux/netfilter_ipv6.h>
 #include <linux/slab.h>
 #include <linux/tcp.h>
+#include <linux/workqueue.h>
 #include <net/inet6_hashtables.h>
 #include <net/inet_hashtables.h>
 #include <net/ip.h>
@@ -36,7 +37,13 @@ module_param(untrack, bool, 0644);
 MODULE_PARM_DESC(untrack,
 		 "keep new connections out of conntrack, where a firewall allows it (default Y)");
 
-/* A namespace with devices */
+/*
+ * Hooks switch static keys, which rewrites kernel text and interrupts every CPU:
+ * they stay for a while when the last device goes, as another may come.
+ */
+#define LINGER	(10 * HZ)
+
+/* A namespace with hooks, reference held, and the devices in it */
 struct nbd_netfilter {
 	struct list_head node;
 	struct net *net;
@@ -211,6 +218,24 @@ static struct nbd_netfilter *find(const struct net *net)
 	return NULL;
 }
 
+static void remove_idle(struct work_struct *work)
+{
+	struct nbd_netfilter *nf, *next;
+
+	mutex_lock(&netfilters_lock);
+	list_for_each_entry_safe(nf, next, &netfilters, node) {
+		if (nf->devices)
+			continue;
+		nf_unregister_net_hooks(nf->net, hooks, ARRAY_SIZE(hooks));
+		list_del(&nf->node);
+		put_net(nf->net);
+		kfree(nf);
+	}
+	mutex_unlock(&netfilters_lock);
+}
+
+static DECLARE_DELAYED_WORK(idle_work, remove_idle);
+
 /**
  * nbd_netfilter_add() - a device in a network namespace is being configured
  * @net: the namespace; the device holds it until nbd_netfilter_del()
@@ -232,7 +257,7 @@ int nbd_netfilter_add(struct net *net)
 			kfree(nf);
 			goto out;
 		}
-		nf->net = net;
+		nf->net = get_net(net);
 		list_add(&nf->node, &netfilters);
 	}
 	nf->devices++;
@@ -253,12 +278,20 @@ void nbd_netfilter_del(struct net *net)
 
 	mutex_lock(&netfilters_lock);
 	nf = find(net);
-	if (nf && !--nf->devices) {
-		nf_unregister_net_hooks(net, hooks, ARRAY_SIZE(hooks));
-		list_del(&nf->node);
-		kfree(nf);
-	}
+	if (nf && !--nf->devices)
+		mod_delayed_work(nbd_workqueue, &idle_work, LINGER);
 	mutex_unlock(&netfilters_lock);
+}
+
+/**
+ * nbd_netfilter_exit() - remove every hook
+ *
+ * Context: process, no device is configured.
+ */
+void nbd_netfilter_exit(void)
+{
+	cancel_delayed_work_sync(&idle_work);
+	remove_idle(NULL);
 }
 
 /**

@@ -51,6 +51,9 @@ static const struct {
 	{ "hv_netvsc", NBD_NIC_COPIES, HALF_PAGE },
 };
 
+/* See nbd_nic_bears_polling() */
+static const char *const pollable[] = { "virtio_net", "e1000", "e1000e", "igb" };
+
 /* Virtual devices whose packets travel in other packets, or through a program */
 static const char *const tunnels[] = {
 	"bareudp", "dsa", "erspan", "geneve", "gre", "gretap", "gtp", "ip6erspan", "ip6gre",
@@ -93,8 +96,9 @@ static enum nbd_nic_class classify(const char *driver, u32 *packet)
  * nbd_nic_bears_polling() - may a device be polled out of turn?
  * @dev: the device, registered
  *
- * Some drivers count on an interrupt before each poll.  Those that were read for
- * the table above do not.
+ * Some drivers count on an interrupt before each poll, or on the CPU that it
+ * came to, or free their rings while polling is possible.  Those here were read
+ * with that in mind.
  *
  * Context: RCU read side.
  * Return: whether it may, and has a ring to refill.
@@ -103,13 +107,14 @@ bool nbd_nic_bears_polling(const struct net_device *dev)
 {
 	const struct device *parent = dev->dev.parent;
 	const struct device_driver *driver = parent ? READ_ONCE(parent->driver) : NULL;
-	enum nbd_nic_class class;
-	u32 packet;
+	unsigned int i;
 
 	if (!driver)
 		return false;
-	class = classify(driver->name, &packet);
-	return class != NBD_NIC_UNKNOWN && class != NBD_NIC_VIRTUAL && class != NBD_NIC_COPIES;
+	for (i = 0; i < ARRAY_SIZE(pollable); i++)
+		if (!strcmp(driver->name, pollable[i]))
+			return true;
+	return false;
 }
 
 static u32 rps(const struct net_device *dev, u32 queues)
@@ -194,8 +199,11 @@ static int add(struct nbd_nics *nics, struct net_device *dev, u32 flags)
 
 static int add_lower(struct net_device *dev, struct netdev_nested_priv *priv)
 {
+	const char *kind = dev->rtnl_link_ops && dev->rtnl_link_ops->kind ?
+			   dev->rtnl_link_ops->kind : "";
+
 	/* What guests and containers of this machine have on the same bridge is not our way */
-	if (netif_is_bridge_port(dev) && !dev->dev.parent)
+	if (netif_is_bridge_port(dev) && (!strcmp(kind, "tun") || !strcmp(kind, "veth")))
 		return 0;
 	return add(priv->data, dev, 0);
 }

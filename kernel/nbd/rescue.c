@@ -28,11 +28,18 @@
 #define BUDGET		64		/* packets a poll, NAPI's usual weight */
 #define INTERVAL	(HZ / 20)	/* between polls, whichever link they are for */
 
-/* Does what a driver would ask for in softirq fail? */
+/*
+ * Does what a driver would ask for in softirq fail?  Asked without the thread's
+ * own entitlement; __GFP_NOMEMALLOC would fail earlier than a driver does.
+ */
 static bool memory_is_short(void)
 {
-	struct page *page = alloc_page(GFP_ATOMIC | __GFP_NOMEMALLOC | __GFP_NOWARN);
+	unsigned int noreclaim = current->flags & PF_MEMALLOC;
+	struct page *page;
 
+	current->flags &= ~PF_MEMALLOC;
+	page = alloc_page(GFP_ATOMIC | __GFP_NOWARN);
+	current->flags |= noreclaim;
 	if (page)
 		__free_page(page);
 	return !page;
@@ -50,6 +57,7 @@ static void poll_napi(struct napi_struct *napi, bool entitled)
 	/* Somebody is at it, or the device is down */
 	if (!napi_schedule_prep(napi))
 		return;
+	lock = netpoll_poll_lock(napi);
 	/*
 	 * Asleep, or being reset: who detaches it or takes its carrier away then waits
 	 * for those who are at it, as we are now.  To poll an e1000e in a reset leaves
@@ -58,17 +66,18 @@ static void poll_napi(struct napi_struct *napi, bool entitled)
 	if (!netif_running(napi->dev) || !netif_device_present(napi->dev) ||
 	    !netif_carrier_ok(napi->dev)) {
 		napi_complete(napi);
+		netpoll_poll_unlock(lock);
 		return;
 	}
 	if (!entitled) {
+		netpoll_poll_unlock(lock);
 		__napi_schedule(napi);
 		return;
 	}
 	noreclaim = memalloc_noreclaim_save();
-	lock = netpoll_poll_lock(napi);
 	done = napi->poll(napi, BUDGET);
-	netpoll_poll_unlock(lock);
 	memalloc_noreclaim_restore(noreclaim);
+	netpoll_poll_unlock(lock);
 	/* It is still ours if there was more: the usual softirq goes on with it */
 	if (done >= BUDGET && list_empty(&napi->poll_list))
 		__napi_schedule(napi);
@@ -115,13 +124,14 @@ void nbd_rescue_init(struct nbd_link *link)
 	tasklet_setup(&link->rescue, rescue);
 }
 
-/* One poll serves all links */
-static bool is_due(void)
+/* One poll serves all links that go by a device; two may share a place here */
+static bool is_due(const struct net_device *dev)
 {
-	static unsigned long last;
-	unsigned long then = READ_ONCE(last), now = jiffies;
+	static unsigned long last[16];
+	unsigned long *at = &last[(unsigned int)dev->ifindex % ARRAY_SIZE(last)];
+	unsigned long then = READ_ONCE(*at), now = jiffies;
 
-	return !time_in_range(now, then, then + INTERVAL) && cmpxchg(&last, then, now) == then;
+	return !time_in_range(now, then, then + INTERVAL) && cmpxchg(at, then, now) == then;
 }
 
 /**
@@ -136,12 +146,13 @@ bool nbd_rescue(struct nbd_link *link)
 	struct net_device *dev = NULL, *old;
 	struct dst_entry *dst;
 
-	WRITE_ONCE(link->short_of_memory, memory_is_short());
-	if (!is_due())
+	if (time_in_range(jiffies, link->rescued_at, link->rescued_at + INTERVAL))
 		return link->short_of_memory;
+	link->rescued_at = jiffies;
+	WRITE_ONCE(link->short_of_memory, memory_is_short());
 	rcu_read_lock();
 	dst = rcu_dereference(link->sock->sk->sk_dst_cache);
-	if (dst) {
+	if (dst && is_due(dst->dev)) {
 		dev = dst->dev;
 		dev_hold(dev);
 	}

@@ -115,6 +115,7 @@ int nbd_send(struct nbd_link *link)
 			nbd_queue_sent(link, link->tx);
 			link->tx = NULL;
 			if (!--budget) {
+				link->stalls = 0;
 				nbd_link_wake(link, NBD_EVENT_QUEUE);
 				return 0;
 			}

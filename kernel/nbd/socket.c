@@ -555,9 +555,12 @@ void nbd_socket_close(struct nbd_link *link, bool graceful)
 static unsigned long unacknowledged_for(struct nbd_link *link, const struct tcp_sock *tp)
 {
 	bool outstanding = tp->snd_una != tp->write_seq;
+	/* It takes nothing more, and has said so when last asked; TCP asks less and less often */
+	bool closed = !tp->packets_out && !before(tp->snd_nxt, tcp_wnd_end(tp)) &&
+		      tp->inet_conn.icsk_probes_out <= 1;
 	unsigned long now = jiffies;
 
-	if (!outstanding || !link->outstanding || tp->snd_una != link->acked ||
+	if (!outstanding || closed || !link->outstanding || tp->snd_una != link->acked ||
 	    tp->rcv_tstamp != link->acked_stamp)
 		link->acked_at = now;
 	else if (now - link->tended_at > 2 * NBD_STALL)

@@ -12,7 +12,9 @@
 #define WATCH_STALLED	(HZ / 10)
 /* Nothing heard for so long, though something was asked for */
 #define UNHEARD		(HZ / 5)
-/* The same with memory short: the connection is given up, at first and at last */
+/* Memory was short not just once, but so often, as nbd_rescue() looks */
+#define SHORT_SAMPLES	4
+/* Then the connection is given up after so long, at first and at last */
 #define STARVED		(3 * HZ)
 #define STARVED_LAST	(60 * HZ)
 
@@ -72,41 +74,82 @@ static bool waits(struct nbd_link *link)
 	return !list_empty_careful(&link->sent);
 }
 
-/* For how long has nothing been heard, though something was asked for? */
+/*
+ * For how long has nothing been heard, though an answer is awaited?  The clock
+ * starts when that is seen first, and stands while nobody listens.
+ */
 static unsigned long silence(struct nbd_link *link)
 {
+	/* In this order: what comes in between must not lie in the future */
+	unsigned long progress = READ_ONCE(link->progress);
+	bool waiting = waits(link);
 	unsigned long now = jiffies;
 
-	if (link->adopted || !waits(link)) {
+	if (!waiting || !link->waiting) {
 		link->heard = now;
-		link->starved = false;
-	} else if (time_after(READ_ONCE(link->progress), link->heard)) {
-		link->heard = link->progress;
-		link->starved = false;
-		link->starved_limit = STARVED;
+		link->short_samples = 0;
+	} else if (time_after(progress, link->heard)) {
+		link->heard = progress;
+		link->short_samples = 0;
+	} else if (now - link->listened_at > 2 * NBD_WATCH) {
+		link->heard += now - link->listened_at - NBD_WATCH;
 	}
-	return now - link->heard;
+	link->waiting = waiting;
+	link->listened_at = now;
+	return time_after(now, link->heard) ? now - link->heard : 0;
 }
 
 /*
- * If the network card had no memory to receive into, see that it has some.  What
+ * May the connection be given up though the server may just be slow?  Only if the
+ * server sees to it that nothing is written late, and if it is not known to take
+ * its time.
+ */
+static bool may_begin_anew(struct nbd_link *link)
+{
+	struct nbd_queue *queue = &link->dev->queue;
+	struct nbd_cmd *oldest;
+	bool ret;
+
+	spin_lock_bh(&queue->lock);
+	oldest = list_first_entry_or_null(&link->sent, struct nbd_cmd, node);
+	ret = link->fence == NBDX_FENCE_SESSION && oldest &&
+	      (oldest->type == NBD_WIRE_CMD_READ || oldest->type == NBD_WIRE_CMD_WRITE);
+	spin_unlock_bh(&queue->lock);
+	return ret;
+}
+
+/* How long the silence must be: twice as long as last time, if that was lately */
+static unsigned long starved_limit(const struct nbd_link *link)
+{
+	if (!link->starved_limit ||
+	    !time_in_range(jiffies, link->starved_at, link->starved_at + 2 * STARVED_LAST))
+		return STARVED;
+	return min(2 * link->starved_limit, (unsigned long)STARVED_LAST);
+}
+
+/*
+ * If the network card has no memory to receive into, see that it has some.  What
  * it has lost meanwhile the other side sends again, but later each time: then
- * it is faster to begin anew.  A server that is just slow gets twice as long at
- * every turn.
+ * it is faster to begin anew.
  *
  * Return: 0, or -errno to give the connection up.
  */
 static int help(struct nbd_link *link)
 {
-	unsigned long silent = silence(link);
+	unsigned long silent;
 
+	if (link->adopted)
+		return 0;
+	silent = silence(link);
 	if (silent < UNHEARD)
 		return 0;
-	if (nbd_rescue(link))
-		link->starved = true;
-	if (!link->starved || silent < link->starved_limit)
+	if (nbd_rescue(link) && link->short_samples < SHORT_SAMPLES)
+		link->short_samples++;
+	if (link->short_samples < SHORT_SAMPLES || silent < starved_limit(link) ||
+	    !may_begin_anew(link))
 		return 0;
-	link->starved_limit = min(2 * link->starved_limit, (unsigned long)STARVED_LAST);
+	link->starved_limit = starved_limit(link);
+	link->starved_at = jiffies;
 	timed_out(link);
 	nbd_link_say(link, "nothing heard for %u ms, and memory was short",
 		     jiffies_to_msecs(silent));
@@ -131,15 +174,6 @@ static int look(struct nbd_link *link)
 }
 
 /**
- * nbd_watch_init() - before the first connection
- * @link: the link
- */
-void nbd_watch_init(struct nbd_link *link)
-{
-	link->starved_limit = STARVED;
-}
-
-/**
  * nbd_watch_start() - a connection is live
  * @link: the link
  *
@@ -147,8 +181,7 @@ void nbd_watch_init(struct nbd_link *link)
  */
 void nbd_watch_start(struct nbd_link *link)
 {
-	link->heard = READ_ONCE(link->progress);
-	link->starved = false;
+	link->waiting = false;
 	link->stalled = false;
 	link->next_look = jiffies + NBD_WATCH;
 }
