@@ -350,6 +350,32 @@ static void say_live(struct nbd_device *dev)
 		nbd_findings_visit(dev, true, say_finding, dev->disk->disk_name);
 }
 
+/* By these scripts and nbd-client -c know that the device is connected */
+static int add_files(struct nbd_device *dev)
+{
+	int err;
+
+	lockdep_assert_held(&dev->lock);
+	err = device_create_file(disk_to_dev(dev->disk), &dev_attr_pid);
+	dev->pid_file = !err;
+	if (!err && dev->config.backend) {
+		err = device_create_file(disk_to_dev(dev->disk), &dev_attr_backend);
+		dev->backend_file = !err;
+	}
+	return err;
+}
+
+/* Without the lock: removal waits for readers, and these take it */
+static void remove_files(struct nbd_device *dev)
+{
+	if (dev->pid_file)
+		device_remove_file(disk_to_dev(dev->disk), &dev_attr_pid);
+	dev->pid_file = false;
+	if (dev->backend_file)
+		device_remove_file(disk_to_dev(dev->disk), &dev_attr_backend);
+	dev->backend_file = false;
+}
+
 /* Show the device to the world: from here on requests come */
 static int go_live(struct nbd_device *dev, char *why, size_t len)
 {
@@ -378,6 +404,12 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 		snprintf(why, len, "connect was interrupted");
 		return -ECANCELED;
 	}
+	err = add_files(dev);
+	if (err) {
+		mutex_unlock(&dev->lock);
+		snprintf(why, len, "cannot make its files in sysfs: error %d", -err);
+		return err;
+	}
 	/* Pairs with nbd_queue_kick() */
 	smp_store_release(&dev->nr_links, dev->config.nr_links);
 	spin_lock_bh(&dev->queue.lock);
@@ -385,9 +417,6 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 	dev->queue.dead = false;
 	dev->down_since = jiffies;
 	spin_unlock_bh(&dev->queue.lock);
-	dev->pid_file = !device_create_file(disk_to_dev(disk), &dev_attr_pid);
-	if (dev->config.backend)
-		dev->backend_file = !device_create_file(disk_to_dev(disk), &dev_attr_backend);
 	if (disk->minors > 1)
 		set_bit(GD_NEED_PART_SCAN, &disk->state);
 	if (!set_capacity_and_notify(disk, size >> SECTOR_SHIFT))
@@ -590,6 +619,7 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 	if (err) {
 		if (!why[0])
 			snprintf(why, len, "error %d", -err);
+		remove_files(dev);
 		release_links(dev);
 		release(dev);
 	}
@@ -616,14 +646,7 @@ void nbd_device_teardown(struct nbd_device *dev)
 	blk_mq_quiesce_queue(disk->queue);
 	blk_mq_unquiesce_queue(disk->queue);
 
-	/* Without the lock: removal waits for readers, and these take it */
-	if (dev->pid_file)
-		device_remove_file(disk_to_dev(disk), &dev_attr_pid);
-	dev->pid_file = false;
-	if (dev->backend_file)
-		device_remove_file(disk_to_dev(disk), &dev_attr_backend);
-	dev->backend_file = false;
-
+	remove_files(dev);
 	release_links(dev);
 	pr_info("%s: disconnected\n", disk->disk_name);
 
