@@ -194,11 +194,13 @@ struct nbd_hop;
  * struct nbd_neighbour - a link's next hop, see neighbour.c (thread)
  * @hop: the next hop, with a reference; NULL: none is kept
  * @since: jiffies when the link stalled
+ * @moves: of the next hop that the connection has taken notice of
  * @stalled: it has, and not got through since
  */
 struct nbd_neighbour {
 	struct nbd_hop *hop;
 	unsigned long since;
+	unsigned int moves;
 	bool stalled;
 };
 

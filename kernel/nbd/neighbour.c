@@ -39,8 +39,8 @@
 #define MAX_HOPS	16
 /* Between two ARP requests for one next hop */
 #define ASK_INTERVAL	HZ
-/* How long a link is stalled before neighbour discovery gets its entry back */
-#define ND_PATIENCE	(2 * HZ)
+/* How long a link is called stalled before neighbour discovery gets its entry back */
+#define ND_PATIENCE	HZ
 /* How long that has to find it: three probes by unicast, three by multicast */
 #define ND_TIME		(8 * HZ)
 
@@ -59,6 +59,7 @@
  * @neigh: the entry, with a reference that keeps it from being collected; NULL
  *	   while its device is down
  * @hardware: hardware address that was right last
+ * @moves: how often it has changed
  * @asked: jiffies of the last ARP request, or when @probing began
  * @stall_ends: until these jiffies a link of it counts as stalled
  */
@@ -75,6 +76,7 @@ struct nbd_hop {
 	struct in6_addr address;
 	struct neighbour *neigh;
 	u8 hardware[MAX_ADDR_LEN];
+	unsigned int moves;
 	unsigned long asked;
 	unsigned long stall_ends;
 };
@@ -256,6 +258,7 @@ static void follow_route(struct nbd_link *link, struct neighbour *neigh)
 	} else {
 		hop = get_hop(neigh);
 		link->neighbour.hop = hop;
+		link->neighbour.moves = hop ? hop->moves : 0;
 		drop = hop ? use_entry(hop, neigh) : neigh;
 		if (!hop)
 			pr_warn_once("nbd: more than %u next hops: %s has one that is not kept\n",
@@ -326,6 +329,7 @@ static void pin(struct nbd_hop *hop, struct neighbour *neigh)
 	/* The flag goes when it is pinned, which may be again and again */
 	hop->managed |= managed;
 	hop->probing = false;
+	hop->moves += hop->known && !same_hardware(hop, neigh);
 	neigh_ha_snapshot(hop->hardware, neigh, neigh->dev);
 	hop->known = true;
 	spin_unlock_bh(&hops_lock);
@@ -399,6 +403,25 @@ static unsigned long stall_time(struct nbd_neighbour *nb, struct sock *sk, bool 
 	return stalled ? max(jiffies - nb->since, 1UL) : 0;
 }
 
+/*
+ * What was sent to where the next hop is no longer is lost, and TCP, which has
+ * waited longer each time, is not to wait until it finds that out.
+ */
+static void retransmit_if_moved(struct nbd_neighbour *nb, struct sock *sk, bool stalled)
+{
+	unsigned int moves = READ_ONCE(nb->hop->moves);
+
+	if (moves == nb->moves)
+		return;
+	nb->moves = moves;
+	if (!stalled)
+		return;
+	lock_sock(sk);
+	if (sk->sk_state != TCP_CLOSE && inet_csk(sk)->icsk_pending == ICSK_TIME_RETRANS)
+		inet_csk_reset_xmit_timer(sk, ICSK_TIME_RETRANS, 1, TCP_RTO_MAX);
+	release_sock(sk);
+}
+
 /**
  * nbd_neighbour_watch() - keep a link's next hop reachable
  * @link: the link
@@ -443,6 +466,7 @@ void nbd_neighbour_watch(struct nbd_link *link, struct sock *sk, bool stalled)
 	look_after(hop, neigh, stall);
 	end_busy(hop);
 	neigh_release(neigh);
+	retransmit_if_moved(&link->neighbour, sk, stalled);
 }
 
 /**
@@ -525,6 +549,7 @@ static void hear(struct net_device *dev, const struct arp_message *arp, bool to_
 	    !neigh_update(neigh, arp->sender_hw, NUD_PERMANENT, update_flags(neigh), 0)) {
 		spin_lock_bh(&hops_lock);
 		ether_addr_copy(hop->hardware, arp->sender_hw);
+		hop->moves++;
 		spin_unlock_bh(&hops_lock);
 		pr_info_ratelimited("nbd: next hop %pI4 on %s has moved to %pM\n", &arp->sender,
 				    dev->name, arp->sender_hw);
