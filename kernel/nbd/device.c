@@ -210,7 +210,6 @@ struct nbd_device *nbd_device_add(int index, const char *prefix, unsigned int pa
 	err = add_disk(dev->disk);
 	if (err)
 		goto err_add;
-	nbd_compat_no_throttling(dev->disk);
 	/* The gendisk's reference, dropped by device_free() */
 	refcount_inc(&dev->refs);
 	nbd_debugfs_add(dev);
@@ -396,6 +395,8 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 	dev->read_only = dev->export.flags & NBD_WIRE_FLAG_READ_ONLY ||
 			 dev->config.flags & NBDX_FLAG_READ_ONLY;
 	set_disk_ro(disk, dev->read_only);
+	/* Here, since a change of the I/O scheduler brings it back */
+	nbd_compat_no_throttling(disk);
 
 	/* Held to the end: from LIVE on anybody may want to take it down again */
 	mutex_lock(&dev->lock);
