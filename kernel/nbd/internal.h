@@ -165,6 +165,8 @@ struct nbd_queue {
 #define NBD_WATCH	HZ
 /* Nothing acknowledged for so long is a stall, jiffies */
 #define NBD_STALL	HZ
+/* Memory is short for a link when it was found so more often than not, so often */
+#define NBD_SHORT_SAMPLES	4U
 
 /* nbd_link.events: why its thread was woken */
 #define NBD_EVENT_QUEUE		0	/* requests may wait */
@@ -266,7 +268,10 @@ struct nbd_tracking {
  * @short_of_memory: atomic allocations failed then (written by the thread)
  * @waiting: an answer was awaited when last we listened (thread)
  * @listened_at: jiffies when that was (thread)
- * @short_samples: how often they failed since a byte was received (thread)
+ * @short_samples: how many times more they failed than not since a byte was
+ *		   received, up to NBD_SHORT_SAMPLES (thread)
+ * @carrier_changes: how often carriers on the link's way had come or gone
+ * @carrier_changed_at: jiffies when that was seen first, or a good while ago
  * @starved_limit: silence, jiffies, for which a connection was given up last
  *		   because of that (thread)
  * @starved_at: jiffies when (thread)
@@ -340,6 +345,8 @@ struct nbd_link {
 	bool waiting;
 	unsigned long listened_at;
 	unsigned int short_samples;
+	u32 carrier_changes;
+	unsigned long carrier_changed_at;
 	unsigned long starved_limit;
 	unsigned long starved_at;
 	u64 answered;
@@ -526,7 +533,8 @@ unsigned long nbd_watch_nap(struct nbd_link *link);
 
 /* rescue.c */
 void nbd_rescue_init(struct nbd_link *link);
-bool nbd_rescue(struct nbd_link *link);
+void nbd_rescue_start(struct nbd_link *link);
+void nbd_rescue(struct nbd_link *link);
 void nbd_rescue_exit(struct nbd_link *link);
 
 /* entitle.c */

@@ -411,11 +411,10 @@ static void retransmit_if_moved(struct nbd_neighbour *nb, struct sock *sk, bool 
 {
 	unsigned int moves = READ_ONCE(nb->hop->moves);
 
-	if (moves == nb->moves)
+	/* One seen too early is for later, when TCP has waited */
+	if (moves == nb->moves || !stalled)
 		return;
 	nb->moves = moves;
-	if (!stalled)
-		return;
 	lock_sock(sk);
 	if (sk->sk_state != TCP_CLOSE && inet_csk(sk)->icsk_pending == ICSK_TIME_RETRANS)
 		inet_csk_reset_xmit_timer(sk, ICSK_TIME_RETRANS, 1, TCP_RTO_MAX);

@@ -279,7 +279,8 @@ void nbd_netfilter_del(struct net *net)
 	mutex_lock(&netfilters_lock);
 	nf = find(net);
 	if (nf && !--nf->devices)
-		mod_delayed_work(nbd_workqueue, &idle_work, LINGER);
+		/* A pending one stays: nobody's hooks linger for others */
+		queue_delayed_work(nbd_workqueue, &idle_work, LINGER);
 	mutex_unlock(&netfilters_lock);
 }
 

@@ -197,15 +197,29 @@ static int add(struct nbd_nics *nics, struct net_device *dev, u32 flags)
 	return 0;
 }
 
+/**
+ * struct way - one walk down from a device
+ * @nics: what was found
+ * @guests: count ports that guests and containers have on a bridge, too
+ * @ends: lowest devices that were found
+ */
+struct way {
+	struct nbd_nics *nics;
+	bool guests;
+	unsigned int ends;
+};
+
 static int add_lower(struct net_device *dev, struct netdev_nested_priv *priv)
 {
 	const char *kind = dev->rtnl_link_ops && dev->rtnl_link_ops->kind ?
 			   dev->rtnl_link_ops->kind : "";
+	struct way *way = priv->data;
 
-	/* What guests and containers of this machine have on the same bridge is not our way */
-	if (netif_is_bridge_port(dev) && (!strcmp(kind, "tun") || !strcmp(kind, "veth")))
+	if (!way->guests && netif_is_bridge_port(dev) &&
+	    (!strcmp(kind, "tun") || !strcmp(kind, "veth")))
 		return 0;
-	return add(priv->data, dev, 0);
+	way->ends += list_empty(&dev->adj_list.lower);
+	return add(way->nics, dev, 0);
 }
 
 /**
@@ -218,7 +232,8 @@ static int add_lower(struct net_device *dev, struct netdev_nested_priv *priv)
  */
 void nbd_nics_add(struct nbd_nics *nics, struct net *net, int ifindex)
 {
-	struct netdev_nested_priv priv = { .data = nics };
+	struct way way = { .nics = nics };
+	struct netdev_nested_priv priv = { .data = &way };
 	struct net_device *dev;
 
 	/*
@@ -229,7 +244,14 @@ void nbd_nics_add(struct nbd_nics *nics, struct net *net, int ifindex)
 	dev = dev_get_by_index_rcu(net, ifindex);
 	if (dev && READ_ONCE(dev->reg_state) == NETREG_REGISTERED) {
 		add(nics, dev, NBD_NIC_ROUTE);
+		/*
+		 * What guests and containers of this machine have on the same bridge is
+		 * not our way, unless there is no other.
+		 */
 		netdev_walk_all_lower_dev_rcu(dev, add_lower, &priv);
+		way.guests = true;
+		if (!way.ends)
+			netdev_walk_all_lower_dev_rcu(dev, add_lower, &priv);
 	}
 	rcu_read_unlock();
 }

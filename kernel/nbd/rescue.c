@@ -27,6 +27,38 @@
 
 #define BUDGET		64		/* packets a poll, NAPI's usual weight */
 #define INTERVAL	(HZ / 20)	/* between polls, whichever link they are for */
+#define STEADY		HZ		/* for so long a card's carrier must not have changed */
+
+/**
+ * struct rescue - one run over the cards that a link goes by
+ * @top: the device of its route
+ * @changes: of the carriers of @top and all beneath it, as counted at first
+ * @entitled: the reserve is open to them
+ */
+struct rescue {
+	struct net_device *top;
+	u32 changes;
+	bool entitled;
+};
+
+static int count_changes(struct net_device *dev, struct netdev_nested_priv *priv)
+{
+	u32 *changes = priv->data;
+
+	*changes += atomic_read(&dev->carrier_up_count) + atomic_read(&dev->carrier_down_count);
+	return 0;
+}
+
+/* How often the carrier of a device and of those beneath it came or went */
+static u32 carrier_changes(struct net_device *top)
+{
+	u32 changes = 0;
+	struct netdev_nested_priv priv = { .data = &changes };
+
+	count_changes(top, &priv);
+	netdev_walk_all_lower_dev_rcu(top, count_changes, &priv);
+	return changes;
+}
 
 /*
  * Does what a driver would ask for in softirq fail?  Asked without the thread's
@@ -45,7 +77,20 @@ static bool memory_is_short(void)
 	return !page;
 }
 
-static void poll_napi(struct napi_struct *napi, bool entitled)
+/*
+ * Is a card's ring not to be touched?  While the card sleeps or is being reset:
+ * who detaches it or takes its carrier away then waits for those who poll it.  To
+ * poll an e1000e in a reset leaves its receive ring out of step for good, and a
+ * watchdog that runs late may give it its carrier back in the middle of one: so
+ * none is polled whose carrier has changed a short while ago.
+ */
+static bool must_rest(const struct rescue *run, const struct net_device *dev)
+{
+	return !netif_running(dev) || !netif_device_present(dev) || !netif_carrier_ok(dev) ||
+	       carrier_changes(run->top) != run->changes;
+}
+
+static void poll_napi(struct napi_struct *napi, const struct rescue *run)
 {
 	unsigned int noreclaim;
 	void *lock;
@@ -58,18 +103,13 @@ static void poll_napi(struct napi_struct *napi, bool entitled)
 	if (!napi_schedule_prep(napi))
 		return;
 	lock = netpoll_poll_lock(napi);
-	/*
-	 * Asleep, or being reset: who detaches it or takes its carrier away then waits
-	 * for those who are at it, as we are now.  To poll an e1000e in a reset leaves
-	 * its receive ring out of step for good.
-	 */
-	if (!netif_running(napi->dev) || !netif_device_present(napi->dev) ||
-	    !netif_carrier_ok(napi->dev)) {
+	/* Asked now that we are the one who polls */
+	if (must_rest(run, napi->dev)) {
 		napi_complete(napi);
 		netpoll_poll_unlock(lock);
 		return;
 	}
-	if (!entitled) {
+	if (!run->entitled) {
 		netpoll_poll_unlock(lock);
 		__napi_schedule(napi);
 		return;
@@ -85,14 +125,25 @@ static void poll_napi(struct napi_struct *napi, bool entitled)
 
 static int poll_device(struct net_device *dev, struct netdev_nested_priv *priv)
 {
-	bool *entitled = priv->data;
+	const struct rescue *run = priv->data;
 	struct napi_struct *napi;
 
 	if (!nbd_nic_bears_polling(dev))
 		return 0;
 	list_for_each_entry_rcu(napi, &dev->napi_list, dev_list)
-		poll_napi(napi, *entitled);
+		poll_napi(napi, run);
 	return 0;
+}
+
+/* Has no carrier changed for a while, as far as we have looked? */
+static bool is_steady(struct nbd_link *link, u32 changes)
+{
+	if (READ_ONCE(link->carrier_changes) != changes) {
+		WRITE_ONCE(link->carrier_changes, changes);
+		WRITE_ONCE(link->carrier_changed_at, jiffies);
+		return false;
+	}
+	return time_after(jiffies, READ_ONCE(link->carrier_changed_at) + STEADY);
 }
 
 static void rescue(struct tasklet_struct *tasklet)
@@ -100,16 +151,19 @@ static void rescue(struct tasklet_struct *tasklet)
 	struct nbd_link *link = from_tasklet(link, tasklet, rescue);
 	struct net_device *dev = xchg(&link->rescue_dev, NULL);
 	struct nbd_compat_net_context context;
-	bool entitled = READ_ONCE(link->short_of_memory);
-	struct netdev_nested_priv priv = { .data = &entitled };
+	struct rescue run = { .top = dev, .entitled = READ_ONCE(link->short_of_memory) };
+	struct netdev_nested_priv priv = { .data = &run };
 
 	if (!dev)
 		return;
 	nbd_compat_net_enter(&context);
 	rcu_read_lock();
-	/* The card may be beneath a bridge, a bond or a VLAN */
-	poll_device(dev, &priv);
-	netdev_walk_all_lower_dev_rcu(dev, poll_device, &priv);
+	run.changes = carrier_changes(dev);
+	if (is_steady(link, run.changes)) {
+		/* The card may be beneath a bridge, a bond or a VLAN */
+		poll_device(dev, &priv);
+		netdev_walk_all_lower_dev_rcu(dev, poll_device, &priv);
+	}
 	rcu_read_unlock();
 	nbd_compat_net_leave(&context);
 	dev_put(dev);
@@ -122,6 +176,27 @@ static void rescue(struct tasklet_struct *tasklet)
 void nbd_rescue_init(struct nbd_link *link)
 {
 	tasklet_setup(&link->rescue, rescue);
+}
+
+/**
+ * nbd_rescue_start() - a handshake has come through
+ * @link: the link, with a socket
+ *
+ * So no card on its way is being reset.
+ *
+ * Context: the link's thread.
+ */
+void nbd_rescue_start(struct nbd_link *link)
+{
+	struct dst_entry *dst;
+
+	rcu_read_lock();
+	dst = rcu_dereference(link->sock->sk->sk_dst_cache);
+	if (dst) {
+		WRITE_ONCE(link->carrier_changed_at, jiffies - 2 * STEADY);
+		WRITE_ONCE(link->carrier_changes, carrier_changes(dst->dev));
+	}
+	rcu_read_unlock();
 }
 
 /* One poll serves all links that go by a device; two may share a place here */
@@ -138,18 +213,26 @@ static bool is_due(const struct net_device *dev)
  * nbd_rescue() - let the card that a connection goes by receive
  * @link: the link, with a socket
  *
+ * Counts, too, how often memory was so short that packets may have been lost for
+ * it.
+ *
  * Context: the link's thread.
- * Return: whether memory is so short that packets may have been lost for it.
  */
-bool nbd_rescue(struct nbd_link *link)
+void nbd_rescue(struct nbd_link *link)
 {
 	struct net_device *dev = NULL, *old;
 	struct dst_entry *dst;
+	bool is_short;
 
 	if (time_in_range(jiffies, link->rescued_at, link->rescued_at + INTERVAL))
-		return link->short_of_memory;
+		return;
 	link->rescued_at = jiffies;
-	WRITE_ONCE(link->short_of_memory, memory_is_short());
+	is_short = memory_is_short();
+	WRITE_ONCE(link->short_of_memory, is_short);
+	if (is_short)
+		link->short_samples = min(link->short_samples + 1, NBD_SHORT_SAMPLES);
+	else if (link->short_samples)
+		link->short_samples--;
 	rcu_read_lock();
 	dst = rcu_dereference(link->sock->sk->sk_dst_cache);
 	if (dst && is_due(dst->dev)) {
@@ -158,7 +241,7 @@ bool nbd_rescue(struct nbd_link *link)
 	}
 	rcu_read_unlock();
 	if (!dev)
-		return link->short_of_memory;
+		return;
 	/* Should the last one not have been served yet */
 	old = xchg(&link->rescue_dev, dev);
 	if (old)
@@ -167,7 +250,6 @@ bool nbd_rescue(struct nbd_link *link)
 	local_bh_disable();
 	tasklet_schedule(&link->rescue);
 	local_bh_enable();
-	return link->short_of_memory;
 }
 
 /**

@@ -12,9 +12,7 @@
 #define WATCH_STALLED	(HZ / 10)
 /* Nothing heard for so long, though something was asked for */
 #define UNHEARD		(HZ / 5)
-/* Memory was short not just once, but so often, as nbd_rescue() looks */
-#define SHORT_SAMPLES	4
-/* Then the connection is given up after so long, at first and at last */
+/* The connection is given up after so long when memory was short, at first and at last */
 #define STARVED		(3 * HZ)
 #define STARVED_LAST	(60 * HZ)
 
@@ -136,23 +134,22 @@ static unsigned long starved_limit(const struct nbd_link *link)
  */
 static int help(struct nbd_link *link)
 {
-	unsigned long silent;
+	unsigned long unheard;
 
 	if (link->adopted)
 		return 0;
-	silent = silence(link);
-	if (silent < UNHEARD)
+	unheard = silence(link);
+	if (unheard < UNHEARD)
 		return 0;
-	if (nbd_rescue(link) && link->short_samples < SHORT_SAMPLES)
-		link->short_samples++;
-	if (link->short_samples < SHORT_SAMPLES || silent < starved_limit(link) ||
+	nbd_rescue(link);
+	if (link->short_samples < NBD_SHORT_SAMPLES || unheard < starved_limit(link) ||
 	    !may_begin_anew(link))
 		return 0;
 	link->starved_limit = starved_limit(link);
 	link->starved_at = jiffies;
 	timed_out(link);
 	nbd_link_say(link, "nothing heard for %u ms, and memory was short",
-		     jiffies_to_msecs(silent));
+		     jiffies_to_msecs(unheard));
 	return -ETIMEDOUT;
 }
 
@@ -183,6 +180,7 @@ void nbd_watch_start(struct nbd_link *link)
 {
 	link->waiting = false;
 	link->stalled = false;
+	nbd_rescue_start(link);
 	link->next_look = jiffies + NBD_WATCH;
 }
 
