@@ -112,8 +112,10 @@ static int run(void *unused)
 		pr_info("eater: gives back %lu kB, held %lu kB at most, never more than %lu kB free\n",
 			eaten_pages << (PAGE_SHIFT - 10), most_pages << (PAGE_SHIFT - 10),
 			most_free << (PAGE_SHIFT - 10));
-		WRITE_ONCE(holding, false);
 		give_back();
+		/* Who has found nothing so far is about to ask whom to kill */
+		schedule_timeout_uninterruptible(HZ);
+		WRITE_ONCE(holding, false);
 	}
 	give_back();
 	return 0;

@@ -26,8 +26,8 @@
 #include <linux/stacktrace.h>
 #include <linux/string.h>
 
-#define TARGET	"nbd"
-#define DEPTH	64
+#define TARGET "nbd"
+#define DEPTH  64
 
 static struct module *target;
 static atomic_t seen = ATOMIC_INIT(0);
@@ -80,8 +80,7 @@ module_param_cb(seen, &seen_ops, NULL, 0444);
 static bool is_bookkeeping(const char *name)
 {
 	return strstr(name, "kmemleak") || strstr(name, "debug_object") ||
-	       strstr(name, "stack_depot") || strstr(name, "kasan") ||
-	       strstr(name, "ref_tracker");
+	       strstr(name, "stack_depot") || strstr(name, "kasan") || strstr(name, "ref_tracker");
 }
 
 /*
@@ -124,8 +123,8 @@ static int consider(gfp_t gfp, const char *what)
 	owner = find_owner(entries, stack_trace_save(entries, DEPTH, 0));
 	if (owner < 0 || atomic_inc_return(&seen) != nth)
 		return 1;
-	snprintf(site, sizeof(site), "%s %ps < %pS", what,
-		 (void *)entries[max(owner - 1, 0)], (void *)entries[owner]);
+	snprintf(site, sizeof(site), "%s %ps < %pS", what, (void *)entries[max(owner - 1, 0)],
+		 (void *)entries[owner]);
 	failed = true;
 	if (!quiet)
 		pr_info("failnth: %u: %s\n", nth, site);

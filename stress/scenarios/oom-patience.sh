@@ -7,7 +7,7 @@ timeout=300
 PATIENCE=20
 params="oom_patience=$PATIENCE"
 # That somebody is killed in the end is what is to be shown
-expect='Out of memory|oom-kill'
+expect='Out of memory|oom-kill|memhog: page allocation failure'
 
 # One write that cannot finish, and no swap: with swap, whoever wants memory spends
 # minutes asleep in reclaim before the kernel even thinks of killing somebody, and

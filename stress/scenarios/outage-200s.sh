@@ -7,6 +7,8 @@ long=y
 OUTAGE=200
 
 timeout=$((OUTAGE + 300))
+# Whoever wants a page that is away can only wait, and the kernel tells that it does
+expect='blocked for more than'
 if [ "${DRIVER:-}" = mainline ]; then
 	may_die=y
 	expect='.'
