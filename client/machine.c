@@ -98,6 +98,24 @@ static void check_min_free(const struct client_patient *patient, unsigned long n
 			"sysctl -w vm.min_free_kbytes=%lu", need);
 }
 
+static void check_boost(const struct client_patient *patient, unsigned long need,
+			struct client_diagnosis *d)
+{
+	unsigned long factor;
+
+	if (!need || !read_number(patient, "/proc/sys/vm/watermark_boost_factor", &factor) ||
+	    !factor)
+		return;
+	client_advice_set(
+		d,
+		client_diagnosis_add(
+			d, "watermark-boost", NBDX_SEVERITY_NOTE, NULL,
+			"vm.watermark_boost_factor is %lu: the kernel keeps up to %lu %% more free than vm.min_free_kbytes asks for, now and then",
+			factor, factor / 100),
+		"A small machine is left with little memory to use while it lasts; the OOM killer may come though much is free.",
+		"sysctl -w vm.watermark_boost_factor=0");
+}
+
 static void check_zswap(const struct client_patient *patient, struct client_diagnosis *d)
 {
 	char text[8];
@@ -311,6 +329,7 @@ void client_diagnose_machine(const struct client_patient *patient, unsigned long
 
 	check_driver(patient, d);
 	check_min_free(patient, need, d);
+	check_boost(patient, need, d);
 	check_zswap(patient, d);
 	check_sockets(patient, d);
 	check_kernel(patient, d);

@@ -3,7 +3,8 @@
  * The state directory has a file for each device, named by its number, with the
  * two numbers of its share, and a file "before" with two numbers: what the sysctl was before
  * the first device and what we made of it last.  If it is no longer that, the
- * administrator has changed it, and his word stands.
+ * administrator has changed it, and his word stands.  The file "boost" has what
+ * vm.watermark_boost_factor was before the first device made it 0.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -23,6 +24,7 @@
 
 const struct client_reserve client_reserve_system = {
 	.sysctl = "/proc/sys/vm/min_free_kbytes",
+	.boost = "/proc/sys/vm/watermark_boost_factor",
 	.state = "/run/nbd-client",
 	.meminfo = "/proc/meminfo",
 };
@@ -105,23 +107,59 @@ static int open_state(const struct client_reserve *where, int make)
 	return dir;
 }
 
-/* What all devices need, kB */
-static unsigned long sum(int dir)
+/* The devices that hold something, MAX_DEVICES at most: how many */
+static unsigned int read_shares(int dir, struct client_reserve_share *share)
 {
-	struct client_reserve_share share[MAX_DEVICES];
 	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *list = copy < 0 ? NULL : fdopendir(copy);
 	struct dirent *entry;
 	unsigned int n = 0;
 
-	if (!list)
+	if (!list) {
+		if (copy >= 0)
+			close(copy);
 		return 0;
+	}
 	while (n < MAX_DEVICES && (entry = readdir(list)))
 		if (entry->d_name[0] >= '0' && entry->d_name[0] <= '9' &&
 		    !read_numbers(dir, entry->d_name, &share[n].reserve, &share[n].min_free))
 			n++;
 	closedir(list);
-	return client_reserve_sum(share, n);
+	return n;
+}
+
+/* What all devices need, kB */
+static unsigned long sum(int dir)
+{
+	struct client_reserve_share share[MAX_DEVICES];
+
+	return client_reserve_sum(share, read_shares(dir, share));
+}
+
+static int boost_hold(const struct client_reserve *where, int dir)
+{
+	unsigned long now, none;
+
+	/* Kernels without it have nothing to switch off */
+	if (read_numbers(AT_FDCWD, where->boost, &now, &none) || !now)
+		return 0;
+	if (faccessat(dir, "boost", F_OK, 0) && write_numbers(dir, "boost", now, 0))
+		return -1;
+	return write_numbers(AT_FDCWD, where->boost, 0, 0);
+}
+
+static int boost_drop(const struct client_reserve *where, int dir)
+{
+	struct client_reserve_share share[MAX_DEVICES];
+	unsigned long now, before, none;
+	int ret = 0;
+
+	if (read_shares(dir, share) || read_numbers(dir, "boost", &before, &none))
+		return 0;
+	if (!read_numbers(AT_FDCWD, where->boost, &now, &none) && !now)
+		ret = write_numbers(AT_FDCWD, where->boost, before, 0);
+	unlinkat(dir, "boost", 0);
+	return ret;
 }
 
 unsigned long client_reserve_most(const struct client_reserve *where)
@@ -172,7 +210,7 @@ int client_reserve_hold(const struct client_reserve *where, int index,
 			goto out;
 		change->to = want;
 	}
-	ret = 0;
+	ret = boost_hold(where, dir);
 out:
 	close(dir);
 	return ret;
@@ -187,17 +225,20 @@ int client_reserve_drop(const struct client_reserve *where, int index)
 	if (dir < 0)
 		return errno == ENOENT ? 0 : -1;
 	snprintf(name, sizeof(name), "%d", index);
-	if (unlinkat(dir, name, 0) || read_numbers(dir, "before", &before, &set))
+	if (unlinkat(dir, name, 0))
+		goto out;
+	ret = boost_drop(where, dir);
+	if (read_numbers(dir, "before", &before, &set))
 		goto out;
 	want = bounded(where, sum(dir));
 	if (want < before)
 		want = before;
 	if (!read_numbers(AT_FDCWD, where->sysctl, &now, &none) && now == set && want < now)
-		ret = write_numbers(AT_FDCWD, where->sysctl, want, 0);
+		ret |= write_numbers(AT_FDCWD, where->sysctl, want, 0);
 	if (want == before)
 		unlinkat(dir, "before", 0);
 	else if (now == set)
-		ret = write_numbers(dir, "before", before, want);
+		ret |= write_numbers(dir, "before", before, want);
 out:
 	close(dir);
 	return ret;

@@ -6,6 +6,11 @@
  * Swapping out needs memory before it gives memory, and what the network card
  * cannot get for its receive buffers the server's answers cannot arrive in.
  * The kernel's default is made for disks.
+ *
+ * And vm.watermark_boost_factor, which is 0 meanwhile: with it every mixing of
+ * kinds of pages in a block raises the watermarks, up to two and a half times.
+ * From min_free that is much already, that took more than half of a small
+ * machine's memory away, until the OOM killer came though 71 of 126 MB were free.
  */
 #ifndef CLIENT_RESERVE_H
 #define CLIENT_RESERVE_H
@@ -14,6 +19,7 @@
 
 struct client_reserve {
 	const char *sysctl;  /* file to read and write, in kB */
+	const char *boost;   /* the same for the boost, in 1/10000; may be missing */
 	const char *state;   /* directory that outlives us until the next boot */
 	const char *meminfo; /* file that tells how much memory there is */
 };

@@ -156,6 +156,12 @@ kernel_overhead() {
 	kernel_has KASAN && echo 80 || echo 0
 }
 
+# load_mb MB: what workloads take for the size of such a guest: a debug kernel pages
+# slowly, and five eighths of the load swap as well
+load_mb() {
+	kernel_has KASAN && echo $(($1 * 5 / 8)) || echo "$1"
+}
+
 # group_boot NAME...: one guest fit for all of them
 group_boot() {
 	_mods='' _progs='' _par='' _uses='' GROUP_KMODS=''

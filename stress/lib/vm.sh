@@ -46,7 +46,7 @@ vm_boot() {
 	ip netns exec "$NS" $_wire qemu-system-x86_64 -M q35 -accel "$_accel" -cpu "$_cpu" -smp 2 -m "$1" \
 		-nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$image" -initrd "$2" \
-		-append "console=ttyS0 loglevel=8 panic=1 mitigations=off maxcpus=1 rcupdate.rcu_cpu_stall_timeout=60 ${VM_APPEND:-}" \
+		-append "console=ttyS0 loglevel=8 panic=1 mitigations=off maxcpus=1 rcupdate.rcu_cpu_stall_timeout=60 slub_debug=- ${VM_APPEND:-}" \
 		-chardev "pipe,id=con,path=$RUN/console" -serial chardev:con \
 		-chardev "pipe,id=ctl,path=$RUN/control" -serial chardev:ctl \
 		-chardev "pipe,id=mon,path=$RUN/monitor" -mon chardev=mon,mode=readline \

@@ -79,6 +79,7 @@ reserve() {
 	same '-swap keeps free what the driver asks for' "$_one" $((($(value min_free) + 1023) / 1024))
 	check 'which has room for what it may use' test "$(value reserve)" -gt 1000000 -a \
 		$((8 * $(value reserve) / 3)) -lt "$(value min_free)"
+	same 'and nothing boosts the watermarks' "$(cat /proc/sys/vm/watermark_boost_factor)" 0
 	# The driver rounds for zones; what it asked for must satisfy it
 	refuse 'and the driver finds it enough' '' grep -q '"min-free"' /tmp/status
 	check 'a second swap device' nbd-client "$HOST4" $((PORT + 1)) nb1 -N two -swap
@@ -110,6 +111,7 @@ reserve() {
 	check 'less when one has gone' test "$(cat /proc/sys/vm/min_free_kbytes)" -le "$_one"
 	nbd-client -d nb1 > /dev/null
 	same 'and no more when both have' "$(cat /proc/sys/vm/min_free_kbytes)" "$_before"
+	check 'then the watermarks are boosted again' test "$(cat /proc/sys/vm/watermark_boost_factor)" -gt 0
 }
 
 options() {

@@ -154,6 +154,8 @@ static void test_min_free(void **unused)
 	finds("/proc/sys/vm/min_free_kbytes", "19999\n", "20000\n", "min-free-sum",
 	      NBDX_SEVERITY_WARNING, "all devices for swap together need 20000",
 	      "sysctl -w vm.min_free_kbytes=20000");
+	finds("/proc/sys/vm/watermark_boost_factor", "15000\n", "0\n", "watermark-boost",
+	      NBDX_SEVERITY_NOTE, "150 %", "sysctl -w vm.watermark_boost_factor=0");
 
 	/* a second device: its reserve comes on top */
 	two[1].index = 1;

@@ -12,27 +12,42 @@
 #include "client/reserve.h"
 
 static char top[] = "/tmp/nbd-reserve-XXXXXX";
-static char sysctl[64], state[64], meminfo[64];
-static const struct client_reserve where = { .sysctl = sysctl, .state = state, .meminfo = meminfo };
+static char sysctl[64], boost[64], state[64], meminfo[64];
+static const struct client_reserve where = {
+	.sysctl = sysctl,
+	.boost = boost,
+	.state = state,
+	.meminfo = meminfo,
+};
+
+static void set_in(const char *file, unsigned long n)
+{
+	FILE *f = fopen(file, "w");
+
+	assert_non_null(f);
+	fprintf(f, "%lu\n", n);
+	fclose(f);
+}
+
+static unsigned long get_from(const char *file)
+{
+	FILE *f = fopen(file, "r");
+	unsigned long n = 0;
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%lu", &n), 1);
+	fclose(f);
+	return n;
+}
 
 static void set(unsigned long kb)
 {
-	FILE *f = fopen(sysctl, "w");
-
-	assert_non_null(f);
-	fprintf(f, "%lu\n", kb);
-	fclose(f);
+	set_in(sysctl, kb);
 }
 
 static unsigned long get(void)
 {
-	FILE *f = fopen(sysctl, "r");
-	unsigned long kb = 0;
-
-	assert_non_null(f);
-	assert_int_equal(fscanf(f, "%lu", &kb), 1);
-	fclose(f);
-	return kb;
+	return get_from(sysctl);
 }
 
 static void have(unsigned long total)
@@ -149,6 +164,37 @@ static void test_the_administrators_word_stands(void **unused)
 	assert_int_equal(get(), 20000);
 }
 
+static void test_no_boost_while_a_device_is_there(void **unused)
+{
+	(void)unused;
+	set(1400);
+	set_in(boost, 15000);
+	hold(0, &small, 1400, 9000);
+	assert_int_equal(get_from(boost), 0);
+	hold(1, &small, 9000, 11667);
+	assert_int_equal(client_reserve_drop(&where, 0), 0);
+	assert_int_equal(get_from(boost), 0);
+	assert_int_equal(client_reserve_drop(&where, 1), 0);
+	assert_int_equal(get_from(boost), 15000);
+	/* also where min_free is enough */
+	set(65536);
+	hold(0, &small, 65536, 65536);
+	assert_int_equal(get_from(boost), 0);
+	assert_int_equal(client_reserve_drop(&where, 0), 0);
+	assert_int_equal(get_from(boost), 15000);
+	/* what the administrator sets meanwhile stands */
+	hold(0, &small, 65536, 65536);
+	set_in(boost, 300);
+	assert_int_equal(client_reserve_drop(&where, 0), 0);
+	assert_int_equal(get_from(boost), 300);
+	/* none before, none after */
+	set_in(boost, 0);
+	hold(0, &small, 65536, 65536);
+	assert_int_equal(client_reserve_drop(&where, 0), 0);
+	assert_int_equal(get_from(boost), 0);
+	unlink(boost);
+}
+
 static void test_dropping_what_was_not_held(void **unused)
 {
 	(void)unused;
@@ -159,7 +205,9 @@ static void test_dropping_what_was_not_held(void **unused)
 
 static void test_no_sysctl(void **unused)
 {
-	const struct client_reserve nowhere = { .sysctl = "/nonexistent", .state = state };
+	const struct client_reserve nowhere = { .sysctl = "/nonexistent",
+						.boost = boost,
+						.state = state };
 	struct client_reserve_change change;
 
 	(void)unused;
@@ -174,6 +222,7 @@ static int set_up(void **unused)
 	if (!mkdtemp(top))
 		return -1;
 	snprintf(sysctl, sizeof(sysctl), "%s/min_free_kbytes", top);
+	snprintf(boost, sizeof(boost), "%s/watermark_boost_factor", top);
 	snprintf(state, sizeof(state), "%s/state", top);
 	snprintf(meminfo, sizeof(meminfo), "%s/meminfo", top);
 	have(1000000);
@@ -200,6 +249,7 @@ int main(void)
 		cmocka_unit_test(test_never_more_than_a_quarter),
 		cmocka_unit_test(test_enough_is_left_alone),
 		cmocka_unit_test(test_the_administrators_word_stands),
+		cmocka_unit_test(test_no_boost_while_a_device_is_there),
 		cmocka_unit_test(test_no_sysctl),
 	};
 
