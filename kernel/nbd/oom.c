@@ -22,6 +22,8 @@ MODULE_PARM_DESC(oom_patience, "seconds without a finished write after which the
 #define OOM_PAUSE	(HZ / 10)
 /* Calls this far apart belong to different shortages */
 #define OOM_RUN		(2 * HZ)
+/* A write that has finished so lately has given memory that nobody has seen yet */
+#define OOM_RECENT	HZ
 #define OOM_PATIENCE_MAX 86400U	/* s */
 
 static atomic_t writes = ATOMIC_INIT(0);	/* of all devices, not finished */
@@ -45,8 +47,22 @@ void nbd_oom_write_started(void)
  */
 void nbd_oom_write_done(void)
 {
-	atomic_dec(&writes);
 	WRITE_ONCE(progress, jiffies);
+	/* Pairs with memory_comes() */
+	smp_mb__before_atomic();
+	atomic_dec(&writes);
+}
+
+/* Is memory on its way, or was it a moment ago? */
+static bool memory_comes(unsigned long patience)
+{
+	/* In this order: a write that is done has left its time behind */
+	int n = atomic_read_acquire(&writes);
+	unsigned long then = READ_ONCE(progress);
+
+	if (n)
+		return !time_after(jiffies, then + patience);
+	return time_in_range(jiffies, then, then + OOM_RECENT);
 }
 
 /* Calls come one at a time, under the allocator's oom_lock */
@@ -62,7 +78,7 @@ static int oom_notify(struct notifier_block *nb, unsigned long event, void *data
 	if (time_after(jiffies, last + OOM_RUN))
 		began = jiffies;
 	last = jiffies;
-	if (!atomic_read(&writes) || time_after(jiffies, READ_ONCE(progress) + patience))
+	if (!patience || !memory_comes(patience))
 		return NOTIFY_OK;
 	/* Writes that are no swap-outs free nothing when swap is full */
 	if (get_nr_swap_pages() <= 0 && time_after(jiffies, began + patience))
@@ -85,6 +101,8 @@ static struct notifier_block oom_nb = {
  */
 int nbd_oom_register(void)
 {
+	/* Not just now */
+	progress = jiffies - 2 * OOM_RECENT;
 	return register_oom_notifier(&oom_nb);
 }
 
