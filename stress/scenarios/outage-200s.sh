@@ -8,7 +8,7 @@ OUTAGE=200
 
 timeout=$((OUTAGE + 300))
 # Whoever wants a page that is away can only wait, and the kernel tells that it does
-expect='blocked for more than'
+expect='blocked for more than|hung task reports'
 if [ "${DRIVER:-}" = mainline ]; then
 	may_die=y
 	expect='.'
