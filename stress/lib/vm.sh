@@ -63,7 +63,7 @@ vm_boot() {
 }
 
 vm_alive() {
-	[ -s "$RUN/vm.pid" ] && kill -0 "$(cat "$RUN/vm.pid")" 2> /dev/null
+	[ -s "$RUN/vm.pid" ] && read -r _vm < "$RUN/vm.pid" && kill -0 "$_vm" 2> /dev/null
 }
 
 # vm_say LINE: to the guest; a dead guest does not stop us
