@@ -191,3 +191,32 @@ hog_finish() {
 	kill -TERM "$_hog"
 	hog_result wait "$_hog"
 }
+
+# starved_guest HOLD: memhog swaps, then for HOLD seconds eater holds free memory at a
+# fifth of min_free_kbytes: not even an atomic request gets a page then, down to three
+# eighths it would.  Nor does a page fault, so memhog waits for the end of the hold;
+# ioprobe, on a part of the device behind the swap, needs no page.
+starved_guest() {
+	_hold=$1
+	attach 0 swap -swap
+	(
+		_rc=0
+		ioprobe -t $((50 + _hold)) "/dev/${PREFIX}0" 950 4 || _rc=$?
+		echo "$_rc" > /tmp/probe.end
+	) &
+	await filled
+	mkswap "/dev/${PREFIX}0" 921600 > /dev/null
+	swapon "/dev/${PREFIX}0"
+	_level=$(($(cat /proc/sys/vm/min_free_kbytes) / 5))
+	metric "hold_kb=$_level"
+	exec 3<&0
+	(
+		await hold
+		echo "$_level $_hold" > /sys/module/eater/parameters/hold
+	) <&3 &
+	say swapping
+	hog -n 4 -m 220 -t $((30 + _hold)) -s $((90 * SLOW))
+	until_true 60 test -s /tmp/probe.end || :
+	same 'ioprobe: every page was right and none failed' "$(cat /tmp/probe.end)" 0
+	swap_off 0
+}

@@ -127,3 +127,37 @@ hog_over() {
 stalled() {
 	! report_since "$FROM" | grep -qE '^not ok .* goes on' || echo 'swapping does not go on'
 }
+
+# The host's half of starved_guest() in the guest's lib.sh: until memhog swaps
+starved_ready() {
+	report_wait '^say filled' "$FROM" 60
+	vm_say 'go filled'
+	swapping 50
+}
+
+hold_begins() {
+	vm_say 'go hold'
+	until_true 20 console_has 'eater: holds free memory' || not_ok 'the hold begins'
+}
+
+hold_lasts() {
+	if console_has 'eater: gives back'; then
+		not_ok 'the hold lasted until then'
+	else
+		ok 'the hold lasted until then'
+	fi
+}
+
+# hold_ends SECONDS: at the latest
+hold_ends() {
+	until_true $(($1 + 10)) console_has 'eater: gives back' || not_ok 'the hold ends'
+	note "$(tail -c "+$((CONSOLE_FROM + 1))" "$VM_CONSOLE" | tr -d '\r' | sed -n 's/.*\(eater: gives.*\)/\1/p')"
+}
+
+# probed FROM: IOS requests and the slowest of them, WORST ms, of ioprobe since byte FROM
+probed() {
+	# shellcheck disable=SC2046 # two words
+	set -- $(report_since "$1" | sed -n 's/^# probe .* ios=\([0-9]*\) worst_ms=\([0-9]*\) .*/\1 \2/p' |
+		awk '{ n += $1; if ($2 > w) w = $2 } END { print n + 0, w + 0 }')
+	IOS=$1 WORST=$2
+}

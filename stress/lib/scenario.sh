@@ -37,6 +37,11 @@ kernel_has() {
 	grep -qE "^CONFIG_$1=[ym]" "$kdir/.config" 2> /dev/null
 }
 
+# patched: the kernel under test has the network patches
+patched() {
+	grep -qs 'memalloc_net_features' "${kdir:-}/Module.symvers"
+}
+
 # scenario_unfit NAME: why it does not run with this driver, server and kernel;
 # nothing if it does
 scenario_unfit() {
