@@ -254,6 +254,10 @@ static void print_reserve(FILE *out, const struct client_status *status)
 			"  reserve: %" PRIu64 " kB at most, which a vm.min_free_kbytes of %" PRIu64
 			" keeps for it alone\n",
 			(status->reserve + 1023) / 1024, (status->min_free + 1023) / 1024);
+	fprintf(out, "  guaranteed by the kernel: %s\n",
+		status->guarantees & NBDX_GUARANTEE_BOUNDED  ? "entitlement, bound" :
+		status->guarantees & NBDX_GUARANTEE_ENTITLED ? "entitlement" :
+							       "nothing");
 }
 
 static void print_findings(FILE *out, const struct client_status *status)
@@ -370,6 +374,10 @@ json_t *client_format_status_json(const struct client_status *status, bool exten
 	json_object_set_new(object, "fence_delay_ms", number(status->fence_delay));
 	json_object_set_new(object, "reserve", number(status->reserve));
 	json_object_set_new(object, "min_free", number(status->min_free));
+	json_object_set_new(object, "entitled",
+			    json_boolean(status->guarantees & NBDX_GUARANTEE_ENTITLED));
+	json_object_set_new(object, "bounded",
+			    json_boolean(status->guarantees & NBDX_GUARANTEE_BOUNDED));
 	json_object_set_new(object, "openers", number(status->openers));
 	json_object_set_new(object, "queued", number(status->queued));
 	json_object_set_new(object, "in_flight", number(status->inflight));

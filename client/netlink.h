@@ -70,6 +70,7 @@ struct client_status {
 	uint64_t timeout, dead_timeout;	    /* s */
 	uint32_t link_timeout, fence_delay; /* ms */
 	uint64_t reserve, min_free;	    /* bytes, 0: not told */
+	uint32_t guarantees;		    /* NBDX_GUARANTEE_* */
 	unsigned int nfindings;
 	struct client_finding *finding;
 	uint64_t counter[NBDX_COUNTER_MAX + 1];

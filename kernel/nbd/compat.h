@@ -185,6 +185,37 @@ static inline unsigned int nbd_compat_max_backlog(void)
 #endif
 }
 
+/*
+ * What this kernel guarantees to sockets with SOCK_MEMALLOC.  The network patches
+ * say so, each in a bit of its own; without them nothing is.
+ */
+#ifdef NBD_HAVE_MEMALLOC_NET
+#include <net/memalloc.h>
+
+#define NBD_COMPAT_GUARANTEES		memalloc_net_features
+#else
+#define NBD_COMPAT_GUARANTEES		0UL
+#define MEMALLOC_NET_BH_OFF		0UL
+#define MEMALLOC_NET_HIGHATOMIC		0UL
+#define MEMALLOC_NET_TCP_SCOPE		0UL
+#define MEMALLOC_NET_TCP_RETRY		0UL
+#define MEMALLOC_NET_RX_SKB		0UL
+#define MEMALLOC_NET_PAGE_POOL		0UL
+#define MEMALLOC_NET_VIRTIO_NET		0UL
+#define MEMALLOC_NET_PROTOCOLS		0UL
+#define MEMALLOC_NET_NO_MERGE		0UL
+#define MEMALLOC_NET_FRAGMENTS		0UL
+#define MEMALLOC_NET_NEIGHBOUR		0UL
+#define MEMALLOC_NET_RESERVE		0UL
+#define MEMALLOC_NET_RX_BOUND		0UL
+#endif
+
+/* A guarantee that this kernel knows nothing of has no bit */
+static inline bool nbd_compat_guarantees(unsigned long what)
+{
+	return what && (NBD_COMPAT_GUARANTEES & what) == what;
+}
+
 int nbd_device_open(struct gendisk *disk);
 void nbd_device_release(struct gendisk *disk);
 int nbd_device_ioctl(struct gendisk *disk, unsigned int cmd, unsigned long arg);

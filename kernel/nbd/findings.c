@@ -75,6 +75,7 @@ struct view {
 	bool delays;		/* a server does not say when old writes have landed */
 	struct nbd_nics nics;
 	u64 min_free;		/* needed, bytes */
+	u32 guarantees;		/* NBDX_GUARANTEE_* */
 	u64 min_zones;		/* sum of the zones' min watermarks, bytes */
 };
 
@@ -180,6 +181,51 @@ static void look_at_zones(u64 *highatomic, u64 *min)
 	}
 }
 
+/* What a kernel has to guarantee whatever the card, and what lacks without it */
+static const struct {
+	unsigned long guarantee;
+	const char *name;
+} needed[] = {
+	{ MEMALLOC_NET_BH_OFF, "bottom halves" },
+	{ MEMALLOC_NET_HIGHATOMIC, "set-aside pages" },
+	{ MEMALLOC_NET_TCP_SCOPE, "TCP" },
+	{ MEMALLOC_NET_TCP_RETRY, "retransmission" },
+	{ MEMALLOC_NET_RX_SKB, "reception" },
+	{ MEMALLOC_NET_NEIGHBOUR, "neighbours" },
+};
+
+static bool kernel_entitles(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(needed); i++)
+		if (!nbd_compat_guarantees(needed[i].guarantee))
+			return false;
+	return true;
+}
+
+/*
+ * Does every allocation on the way, sending and receiving, come from the reserve if
+ * need be?
+ */
+static bool entitled(const struct view *view)
+{
+	unsigned int i;
+
+	if (!view->dev->config.addresses || !kernel_entitles())
+		return false;
+	for (i = 0; i < view->nics.n; i++) {
+		const struct nbd_nic *nic = &view->nics.nic[i];
+
+		if (nic->flags & NBD_NIC_LOWEST && nic->class != NBD_NIC_ENTITLED &&
+		    nic->class != NBD_NIC_COPIES)
+			return false;
+		if (nic->flags & (NBD_NIC_TUNNEL | NBD_NIC_WIRELESS))
+			return false;
+	}
+	return view->nics.n;
+}
+
 static void reserve_of(struct view *view, struct nbd_reserve *reserve)
 {
 	const struct nbd_device *dev = view->dev;
@@ -194,7 +240,9 @@ static void reserve_of(struct view *view, struct nbd_reserve *reserve)
 		.drains = dev->config.addresses,
 		.cpus = num_online_cpus(),
 		/* The packet filter's hook drops those in the reserve */
-		.fragments = IS_ENABLED(CONFIG_NETFILTER) ? 0 : 2 * NBD_RESERVE_FRAGMENTS,
+		.fragments = IS_ENABLED(CONFIG_NETFILTER) ||
+			     nbd_compat_guarantees(MEMALLOC_NET_FRAGMENTS) ?
+			     0 : 2 * NBD_RESERVE_FRAGMENTS,
 	};
 	unsigned int i;
 	u64 highatomic;
@@ -209,7 +257,10 @@ static void reserve_of(struct view *view, struct nbd_reserve *reserve)
 	add_cards(view, &config);
 	nbd_reserve_compute(&config, reserve);
 	look_at_zones(&highatomic, &view->min_zones);
-	view->min_free = nbd_reserve_min_free(reserve->total, highatomic, false);
+	if (entitled(view))
+		view->guarantees |= NBDX_GUARANTEE_ENTITLED;
+	view->min_free = nbd_reserve_min_free(reserve->total, highatomic,
+					      view->guarantees & NBDX_GUARANTEE_ENTITLED);
 }
 
 /**
@@ -217,16 +268,19 @@ static void reserve_of(struct view *view, struct nbd_reserve *reserve)
  * @dev: the device, not FREE, its lock held
  * @reserve: set to the result
  * @min_free: set to what vm.min_free_kbytes has to be for it alone, bytes
+ * @guarantees: set to NBDX_GUARANTEE_*
  *
  * Context: process.
  */
-void nbd_reserve_of_device(struct nbd_device *dev, struct nbd_reserve *reserve, u64 *min_free)
+void nbd_reserve_of_device(struct nbd_device *dev, struct nbd_reserve *reserve, u64 *min_free,
+			   u32 *guarantees)
 {
 	struct view view;
 
 	look(dev, &view);
 	reserve_of(&view, reserve);
 	*min_free = view.min_free;
+	*guarantees = view.guarantees;
 }
 
 /*
@@ -375,6 +429,25 @@ static bool check_fence_delay(const struct view *view, char *text, size_t len)
 	return true;
 }
 
+static bool check_kernel(const struct view *view, char *text, size_t len)
+{
+	const char *separator = " ";
+	unsigned int i;
+	int n;
+
+	if (kernel_entitles())
+		return false;
+	n = scnprintf(text, len,
+		      "this kernel does not open the reserve to all that swap over TCP allocates:");
+	for (i = 0; i < ARRAY_SIZE(needed); i++) {
+		if (nbd_compat_guarantees(needed[i].guarantee))
+			continue;
+		n += scnprintf(text + n, len - n, "%s%s", separator, needed[i].name);
+		separator = ", ";
+	}
+	return true;
+}
+
 static bool check_min_free(const struct view *view, char *text, size_t len)
 {
 	if (view->min_zones >= view->min_free)
@@ -459,6 +532,8 @@ static bool check_heads(const struct nbd_nic *nic, char *text, size_t len)
 {
 	if (nic->class != NBD_NIC_ENTITLED && nic->class != NBD_NIC_COPIES)
 		return false;
+	if (nbd_compat_guarantees(MEMALLOC_NET_RX_SKB))
+		return false;
 	snprintf(text, len,
 		 "%s (%s): receives into the reserve, but for the struct sk_buff of each packet, which min_free_kbytes must leave room for",
 		 nic->name, nic->driver);
@@ -481,6 +556,10 @@ static bool check_offload(const struct nbd_nic *nic, char *text, size_t len)
 	if (!(nic->flags & NBD_NIC_ROUTE) ||
 	    !(nic->flags & (NBD_NIC_NO_SG | NBD_NIC_NO_CSUM | NBD_NIC_NO_TSO)))
 		return false;
+	/* Then from the reserve, whoever sends */
+	if (nbd_compat_guarantees(MEMALLOC_NET_BH_OFF) &&
+	    nbd_compat_guarantees(MEMALLOC_NET_TCP_SCOPE))
+		return false;
 	snprintf(text, len,
 		 "%s does without%s%s%s: packets to be sent are copied or cut with memory that may not come from the reserve",
 		 nic->name, nic->flags & NBD_NIC_NO_SG ? " scatter-gather" : "",
@@ -491,7 +570,7 @@ static bool check_offload(const struct nbd_nic *nic, char *text, size_t len)
 
 static bool check_threaded(const struct nbd_nic *nic, char *text, size_t len)
 {
-	if (!(nic->flags & NBD_NIC_THREADED))
+	if (!(nic->flags & NBD_NIC_THREADED) || nbd_compat_guarantees(MEMALLOC_NET_BH_OFF))
 		return false;
 	snprintf(text, len,
 		 "%s is polled by threads, where the kernel does not let packets in the reserve be answered from the reserve",
@@ -501,7 +580,7 @@ static bool check_threaded(const struct nbd_nic *nic, char *text, size_t len)
 
 static bool check_lacp(const struct nbd_nic *nic, char *text, size_t len)
 {
-	if (!(nic->flags & NBD_NIC_LACP))
+	if (!(nic->flags & NBD_NIC_LACP) || nbd_compat_guarantees(MEMALLOC_NET_PROTOCOLS))
 		return false;
 	snprintf(text, len,
 		 "%s is an 802.3ad bond: LACP packets that arrive in the reserve are dropped, and the bond loses its ports",
@@ -512,7 +591,7 @@ static bool check_lacp(const struct nbd_nic *nic, char *text, size_t len)
 static bool check_gro(const struct nbd_nic *nic, char *text, size_t len)
 {
 	if (!(nic->flags & NBD_NIC_LOWEST) || !(nic->flags & NBD_NIC_GRO) ||
-	    nic->class == NBD_NIC_VIRTUAL)
+	    nic->class == NBD_NIC_VIRTUAL || nbd_compat_guarantees(MEMALLOC_NET_NO_MERGE))
 		return false;
 	snprintf(text, len,
 		 "%s merges packets (GRO): memory of the reserve may end up in the sockets of others and stay there",
@@ -547,6 +626,7 @@ static const struct {
 	{ .id = "no-fence", .severity = NBDX_SEVERITY_WARNING, .device = check_no_fence },
 	{ .id = "min-free", .severity = NBDX_SEVERITY_WARNING, .device = check_min_free,
 	  .later = true },
+	{ .id = "kernel", .severity = NBDX_SEVERITY_NOTE, .device = check_kernel },
 	{ .id = "fence-delay", .severity = NBDX_SEVERITY_NOTE, .device = check_fence_delay },
 	{ .id = "nic-heads", .severity = NBDX_SEVERITY_NOTE, .nic = check_heads },
 	{ .id = "nic-unknown", .severity = NBDX_SEVERITY_NOTE, .nic = check_unknown },

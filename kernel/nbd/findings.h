@@ -130,6 +130,7 @@ bool nbd_nic_bears_polling(const struct net_device *dev);
 void nbd_findings_note(struct nbd_link *link, struct sock *sk);
 int nbd_findings_visit(struct nbd_device *dev, bool first,
 		       int (*say)(const struct nbd_finding *finding, void *arg), void *arg);
-void nbd_reserve_of_device(struct nbd_device *dev, struct nbd_reserve *reserve, u64 *min_free);
+void nbd_reserve_of_device(struct nbd_device *dev, struct nbd_reserve *reserve, u64 *min_free,
+			   u32 *guarantees);
 
 #endif /* NBD_FINDINGS_H */

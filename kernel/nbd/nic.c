@@ -74,6 +74,26 @@ static bool is_tunnel(const struct net_device *dev, const char *kind)
 	return false;
 }
 
+/*
+ * With the network patches some drivers refill their rings from the reserve that do
+ * not otherwise: virtio_net by a change of its own, others by one of what they
+ * take their buffers from.
+ */
+static enum nbd_nic_class patched(const char *driver, enum nbd_nic_class class)
+{
+	unsigned long with;
+
+	if (class == NBD_NIC_BLOCKS)
+		with = MEMALLOC_NET_VIRTIO_NET;
+	else if (class == NBD_NIC_PAGE_POOL)
+		with = MEMALLOC_NET_PAGE_POOL;
+	else if (!strcmp(driver, "e1000") || !strcmp(driver, "tg3"))
+		with = MEMALLOC_NET_RX_SKB;
+	else
+		return class;
+	return nbd_compat_guarantees(with) ? NBD_NIC_ENTITLED : class;
+}
+
 static enum nbd_nic_class classify(const char *driver, u32 *packet)
 {
 	unsigned int i;
@@ -83,7 +103,7 @@ static enum nbd_nic_class classify(const char *driver, u32 *packet)
 		if (strcmp(driver, drivers[i].name))
 			continue;
 		*packet = drivers[i].packet;
-		return drivers[i].class;
+		return patched(driver, drivers[i].class);
 	}
 	/* One core in many drivers, such as rk_gmac-dwmac and stmmaceth */
 	if (strstr(driver, "dwmac") || strstr(driver, "stmmac") ||

@@ -150,11 +150,13 @@ static int put_safety(struct sk_buff *msg, struct nbd_device *dev)
 {
 	struct put_finding put = { .msg = msg };
 	struct nbd_reserve reserve;
+	u32 guarantees;
 	u64 min_free;
 
-	nbd_reserve_of_device(dev, &reserve, &min_free);
+	nbd_reserve_of_device(dev, &reserve, &min_free, &guarantees);
 	if (put_u64(msg, NBDX_DEVICE_RESERVE, reserve.total, NBDX_DEVICE_PAD) ||
 	    put_u64(msg, NBDX_DEVICE_MIN_FREE, min_free, NBDX_DEVICE_PAD) ||
+	    nla_put_u32(msg, NBDX_DEVICE_GUARANTEES, guarantees) ||
 	    nbd_findings_visit(dev, false, put_finding, &put) ||
 	    nla_put_u8(msg, NBDX_DEVICE_SWAP_SAFE, !put.unsafe))
 		return -EMSGSIZE;

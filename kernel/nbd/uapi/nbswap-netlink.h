@@ -132,10 +132,19 @@ enum {
 	NBDX_DEVICE_RESERVE,		/* u64, R: bytes of the reserve it may use at most */
 	NBDX_DEVICE_MIN_FREE,		/* u64, bytes of vm.min_free_kbytes that keep R for it */
 	NBDX_DEVICE_FINDING,		/* nest of NBDX_FINDING_*, once a finding */
+	NBDX_DEVICE_GUARANTEES,		/* u32, NBDX_GUARANTEE_* */
 	__NBDX_DEVICE_MAX,
 };
 
 #define NBDX_DEVICE_MAX	(__NBDX_DEVICE_MAX - 1)
+
+/* NBDX_DEVICE_GUARANTEES: by this kernel, for this device's way to its servers */
+#define NBDX_GUARANTEE_ENTITLED	0x1	/* what I/O and recovery allocate may all come from
+					 * the reserve
+					 */
+#define NBDX_GUARANTEE_BOUNDED	0x2	/* and the reserve is there: NBDX_DEVICE_RESERVE bytes
+					 * are kept out of everybody else's reach
+					 */
 
 /* NBDX_LINK_STATE of a link: NBDX_LS_* */
 enum {
