@@ -142,7 +142,8 @@ static void hold_reserve(struct client_genl *genl, const struct client_args *arg
 	/* Opening the device may take long: ask before, and again for what is reported */
 	if (client_status_get(genl, index, &status, &ignored))
 		memset(&status, 0, sizeof(status));
-	share = client_reserve_share(status.reserve, status.min_free, (unsigned int)args->links);
+	share = client_reserve_share(status.reserve, status.min_free, status.registered,
+				     (unsigned int)args->links);
 	client_status_free(&status);
 	if (client_reserve_hold(&client_reserve_system, index, &share, &change)) {
 		client_warn(

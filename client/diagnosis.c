@@ -77,6 +77,7 @@ static unsigned long need_of(const struct client_patient *patient)
 		if (patient->status[i].min_free && patient->status[i].flags & NBDX_FLAG_SWAP)
 			share[n++] = client_reserve_share(patient->status[i].reserve,
 							  patient->status[i].min_free,
+							  patient->status[i].registered,
 							  patient->status[i].nlinks);
 	return client_reserve_sum(share, n);
 }

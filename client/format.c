@@ -249,7 +249,10 @@ static void print_timeouts(FILE *out, const struct client_status *status)
 
 static void print_reserve(FILE *out, const struct client_status *status)
 {
-	if (status->reserve)
+	if (status->registered)
+		fprintf(out, "  reserve: %" PRIu64 " kB at most, kept by the kernel\n",
+			(status->reserve + 1023) / 1024);
+	else if (status->reserve)
 		fprintf(out,
 			"  reserve: %" PRIu64 " kB at most, which a vm.min_free_kbytes of %" PRIu64
 			" keeps for it alone\n",
@@ -374,6 +377,7 @@ json_t *client_format_status_json(const struct client_status *status, bool exten
 	json_object_set_new(object, "fence_delay_ms", number(status->fence_delay));
 	json_object_set_new(object, "reserve", number(status->reserve));
 	json_object_set_new(object, "min_free", number(status->min_free));
+	json_object_set_new(object, "registered", number(status->registered));
 	json_object_set_new(object, "entitled",
 			    json_boolean(status->guarantees & NBDX_GUARANTEE_ENTITLED));
 	json_object_set_new(object, "bounded",

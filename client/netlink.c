@@ -312,6 +312,7 @@ static struct nla_policy device_policy[NBDX_DEVICE_MAX + 1] = {
 	[NBDX_DEVICE_MIN_FREE] = { .type = NLA_U64 },
 	[NBDX_DEVICE_FINDING] = { .type = NLA_NESTED },
 	[NBDX_DEVICE_GUARANTEES] = { .type = NLA_U32 },
+	[NBDX_DEVICE_REGISTERED] = { .type = NLA_U64 },
 };
 
 static void parse_plain(struct nlattr *attr[], struct client_status *status)
@@ -338,6 +339,7 @@ static void parse_plain(struct nlattr *attr[], struct client_status *status)
 	status->fence_delay = get_u32(attr[NBDX_DEVICE_FENCE_DELAY]);
 	status->reserve = get_u64(attr[NBDX_DEVICE_RESERVE]);
 	status->min_free = get_u64(attr[NBDX_DEVICE_MIN_FREE]);
+	status->registered = get_u64(attr[NBDX_DEVICE_REGISTERED]);
 	status->guarantees = get_u32(attr[NBDX_DEVICE_GUARANTEES]);
 	status->swap_safe = attr[NBDX_DEVICE_SWAP_SAFE] && nla_get_u8(attr[NBDX_DEVICE_SWAP_SAFE]);
 	status->why = get_string(attr[NBDX_DEVICE_WHY]);

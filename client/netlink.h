@@ -70,6 +70,7 @@ struct client_status {
 	uint64_t timeout, dead_timeout;	    /* s */
 	uint32_t link_timeout, fence_delay; /* ms */
 	uint64_t reserve, min_free;	    /* bytes, 0: not told */
+	uint64_t registered;		    /* bytes that the kernel keeps itself */
 	uint32_t guarantees;		    /* NBDX_GUARANTEE_* */
 	unsigned int nfindings;
 	struct client_finding *finding;

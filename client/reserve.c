@@ -35,10 +35,12 @@ static unsigned long kb(uint64_t bytes)
 }
 
 struct client_reserve_share client_reserve_share(uint64_t reserve, uint64_t min_free,
-						 unsigned int links)
+						 uint64_t registered, unsigned int links)
 {
 	unsigned long old = FIRST_LINK + (links > 1 ? (links - 1) * FURTHER_LINK : 0);
 
+	if (registered)
+		return (struct client_reserve_share){ 0, kb(min_free) };
 	if (!min_free)
 		return (struct client_reserve_share){ old * 3 / 8, old };
 	return (struct client_reserve_share){ kb(reserve), kb(min_free) };
@@ -46,11 +48,14 @@ struct client_reserve_share client_reserve_share(uint64_t reserve, uint64_t min_
 
 unsigned long client_reserve_sum(const struct client_reserve_share *share, unsigned int n)
 {
-	unsigned long all = 0, most = n ? CLIENT_RESERVE_FLOOR : 0, need;
+	unsigned long all = 0, most = 0, need;
 	unsigned int i;
 
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
 		all += share[i].reserve;
+		if (share[i].reserve)
+			most = CLIENT_RESERVE_FLOOR;
+	}
 	for (i = 0; i < n; i++) {
 		need = share[i].min_free + ((all - share[i].reserve) * 8 + 2) / 3;
 		if (need > most)

@@ -32,16 +32,19 @@ struct client_reserve_share {
 	unsigned long min_free; /* vm.min_free_kbytes that keeps so much for it alone */
 };
 
-/* From bytes; a driver that tells nothing of it gets what so many links were worth once */
+/*
+ * From bytes; a driver that tells nothing of it gets what so many links were worth once.
+ * Of what the kernel keeps itself only the rest counts, which is min_free.
+ */
 struct client_reserve_share client_reserve_share(uint64_t reserve, uint64_t min_free,
-						 unsigned int links);
+						 uint64_t registered, unsigned int links);
 
 /*
  * vm.min_free_kbytes for several devices, kB.  Their reserves add up, but what
  * others may take meanwhile and what is set aside for interrupts is in the
  * min_free of each and counts once.  Since min_free grows by no more than 8/3 of
  * the reserve, any one device's min_free and 8/3 of the reserve of all others is
- * enough.  0 for no device, else at least CLIENT_RESERVE_FLOOR.
+ * enough.  0 if no device needs any, else at least CLIENT_RESERVE_FLOOR.
  */
 unsigned long client_reserve_sum(const struct client_reserve_share *share, unsigned int n);
 #define CLIENT_RESERVE_FLOOR 8192ul

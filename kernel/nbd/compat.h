@@ -207,7 +207,12 @@ static inline unsigned int nbd_compat_max_backlog(void)
 #define MEMALLOC_NET_FRAGMENTS		0UL
 #define MEMALLOC_NET_NEIGHBOUR		0UL
 #define MEMALLOC_NET_RESERVE		0UL
-#define MEMALLOC_NET_RX_BOUND		0UL
+#define MEMALLOC_NET_NO_FORWARD		0UL
+
+static inline int mem_reserve_add(long bytes)
+{
+	return -EOPNOTSUPP;
+}
 #endif
 
 /* A guarantee that this kernel knows nothing of has no bit */

@@ -411,6 +411,9 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 		snprintf(why, len, "cannot make its files in sysfs: error %d", -err);
 		return err;
 	}
+	/* Before the first page goes out */
+	if (dev->config.flags & NBDX_FLAG_SWAP)
+		nbd_reserve_register(dev);
 	/* Pairs with nbd_queue_kick() */
 	smp_store_release(&dev->nr_links, dev->config.nr_links);
 	spin_lock_bh(&dev->queue.lock);
@@ -538,6 +541,7 @@ static void release(struct nbd_device *dev)
 	nbd_memalloc_put();
 	nbd_netfilter_del(dev->config.net);
 	mutex_lock(&dev->lock);
+	nbd_reserve_unregister(dev);
 	nbd_config_clear(&dev->config);
 	dev->export_known = false;
 	memset(&dev->export, 0, sizeof(dev->export));

@@ -259,15 +259,65 @@ static void reserve_of(struct view *view, struct nbd_reserve *reserve)
 	look_at_zones(&highatomic, &view->min_zones);
 	if (entitled(view))
 		view->guarantees |= NBDX_GUARANTEE_ENTITLED;
+	/* It is kept, and packets that come in it stay with nobody else */
+	if (view->guarantees & NBDX_GUARANTEE_ENTITLED && dev->registered &&
+	    nbd_compat_guarantees(MEMALLOC_NET_NO_MERGE) &&
+	    nbd_compat_guarantees(MEMALLOC_NET_FRAGMENTS) &&
+	    nbd_compat_guarantees(MEMALLOC_NET_NO_FORWARD))
+		view->guarantees |= NBDX_GUARANTEE_BOUNDED;
 	view->min_free = nbd_reserve_min_free(reserve->total, highatomic,
 					      view->guarantees & NBDX_GUARANTEE_ENTITLED);
+}
+
+/**
+ * nbd_reserve_register() - have the kernel keep the reserve of a device
+ * @dev: the device, meant for swap, its links connected
+ *
+ * And with it what others may use who are entitled, too.  Nothing happens where the
+ * kernel cannot: then it is for vm.min_free_kbytes.
+ *
+ * Context: process, the device's lock held.
+ */
+void nbd_reserve_register(struct nbd_device *dev)
+{
+	struct nbd_reserve reserve;
+	struct view view;
+	long bytes;
+
+	look(dev, &view);
+	reserve_of(&view, &reserve);
+	/* Half of what is entitled would make the other half no safer */
+	if (!(view.guarantees & NBDX_GUARANTEE_ENTITLED) ||
+	    !nbd_compat_guarantees(MEMALLOC_NET_RESERVE))
+		return;
+	bytes = min_t(u64, reserve.total + NBD_RESERVE_OTHERS, LONG_MAX);
+	if (!mem_reserve_add(bytes))
+		dev->registered = bytes;
+	else
+		pr_warn("%s: the kernel cannot keep %ld kB for it: is the machine too small?\n",
+			dev->disk->disk_name, bytes >> 10);
+}
+
+/**
+ * nbd_reserve_unregister() - the opposite, if it was registered
+ * @dev: the device, its links gone
+ *
+ * Context: process, the device's lock held.
+ */
+void nbd_reserve_unregister(struct nbd_device *dev)
+{
+	lockdep_assert_held(&dev->lock);
+	if (dev->registered)
+		mem_reserve_add(-dev->registered);
+	dev->registered = 0;
 }
 
 /**
  * nbd_reserve_of_device() - what a device may use of the reserve at most
  * @dev: the device, not FREE, its lock held
  * @reserve: set to the result
- * @min_free: set to what vm.min_free_kbytes has to be for it alone, bytes
+ * @min_free: set to what vm.min_free_kbytes has to be for it alone, bytes; if the
+ *	      kernel keeps its reserve, beside that
  * @guarantees: set to NBDX_GUARANTEE_*
  *
  * Context: process.
@@ -279,7 +329,7 @@ void nbd_reserve_of_device(struct nbd_device *dev, struct nbd_reserve *reserve, 
 
 	look(dev, &view);
 	reserve_of(&view, reserve);
-	*min_free = view.min_free;
+	*min_free = dev->registered ? nbd_reserve_beside(reserve->total) : view.min_free;
 	*guarantees = view.guarantees;
 }
 

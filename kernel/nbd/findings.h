@@ -127,6 +127,8 @@ u32 nbd_nic_ring(struct net *net, int ifindex);
 bool nbd_nic_bears_polling(const struct net_device *dev);
 
 /* findings.c */
+void nbd_reserve_register(struct nbd_device *dev);
+void nbd_reserve_unregister(struct nbd_device *dev);
 void nbd_findings_note(struct nbd_link *link, struct sock *sk);
 int nbd_findings_visit(struct nbd_device *dev, bool first,
 		       int (*say)(const struct nbd_finding *finding, void *arg), void *arg);

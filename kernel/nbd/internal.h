@@ -420,6 +420,7 @@ struct nbd_config {
  * @pid_file: /sys/block/DEV/pid is there (who owns SETUP or TEARDOWN)
  * @backend_file: /sys/block/DEV/backend is
  * @rings: sizes of receive rings, as they were last known (lock)
+ * @registered: bytes of the reserve that the kernel keeps for it (lock)
  * @stale: disconnected by force, and whoever had it open has it open still
  * @ioctl: what the NBD_* ioctls have set for the next NBD_DO_IT, under @lock
  * @close_work: disconnects after the last close, NBD_CFLAG_DISCONNECT_ON_CLOSE
@@ -451,6 +452,7 @@ struct nbd_device {
 	bool pid_file;
 	bool backend_file;
 	struct nbd_nic_ring rings[NBD_RESERVE_NICS];
+	long registered;
 
 	struct {
 		struct socket *socks[NBDX_MAX_LINKS];

@@ -198,6 +198,22 @@ u64 nbd_reserve_min_free(u64 reserve, u64 highatomic, bool patched)
 }
 
 /**
+ * nbd_reserve_beside() - vm.min_free_kbytes for a reserve that is registered
+ * @reserve: R of all devices, bytes
+ *
+ * The kernel has raised the watermarks by 8/3 (R + U), which is A above.  What C
+ * needs beyond that is left.
+ *
+ * Return: bytes.
+ */
+u64 nbd_reserve_beside(u64 reserve)
+{
+	u64 registered = div_up(mul(8, add(reserve, NBD_RESERVE_OTHERS)), 3);
+
+	return nbd_reserve_min_free(reserve, 0, true) - registered;
+}
+
+/**
  * nbd_reserve_highatomic() - what a zone may set aside for interrupts
  * @zone: memory that the zone manages, bytes
  * @block: size of a page block, bytes

@@ -101,6 +101,7 @@ struct nbd_reserve {
 	u64 total;
 };
 
+u64 nbd_reserve_beside(u64 reserve);
 void nbd_reserve_compute(const struct nbd_reserve_config *config, struct nbd_reserve *reserve);
 u64 nbd_reserve_min_free(u64 reserve, u64 highatomic, bool patched);
 u64 nbd_reserve_highatomic(u64 zone, u32 block, bool rounded);

@@ -157,6 +157,7 @@ static int put_safety(struct sk_buff *msg, struct nbd_device *dev)
 	if (put_u64(msg, NBDX_DEVICE_RESERVE, reserve.total, NBDX_DEVICE_PAD) ||
 	    put_u64(msg, NBDX_DEVICE_MIN_FREE, min_free, NBDX_DEVICE_PAD) ||
 	    nla_put_u32(msg, NBDX_DEVICE_GUARANTEES, guarantees) ||
+	    put_u64(msg, NBDX_DEVICE_REGISTERED, dev->registered, NBDX_DEVICE_PAD) ||
 	    nbd_findings_visit(dev, false, put_finding, &put) ||
 	    nla_put_u8(msg, NBDX_DEVICE_SWAP_SAFE, !put.unsafe))
 		return -EMSGSIZE;

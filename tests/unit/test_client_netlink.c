@@ -306,6 +306,7 @@ static struct nl_msg *device_message(unsigned int nlinks, uint32_t device_state)
 	nla_put_u32(msg, NBDX_DEVICE_FENCE_DELAY, 500);
 	nla_put_u64(msg, NBDX_DEVICE_RESERVE, 2893824);
 	nla_put_u64(msg, NBDX_DEVICE_MIN_FREE, 23263750);
+	nla_put_u64(msg, NBDX_DEVICE_REGISTERED, 3942400);
 	nla_put_u32(msg, NBDX_DEVICE_GUARANTEES, NBDX_GUARANTEE_ENTITLED);
 	put_finding(msg, "tls", NBDX_SEVERITY_UNSAFE, NULL, "no reserve");
 	put_finding(msg, "nic-virtio", NBDX_SEVERITY_WARNING, "eth0", "eth0: waits");
@@ -337,6 +338,7 @@ static void test_device(void **state)
 	assert_int_equal(status.fence_delay, 500);
 	assert_int_equal(status.reserve, 2893824);
 	assert_int_equal(status.min_free, 23263750);
+	assert_int_equal(status.registered, 3942400);
 	assert_int_equal(status.guarantees, NBDX_GUARANTEE_ENTITLED);
 	assert_int_equal(status.nfindings, 3);
 	assert_string_equal(status.finding[0].id, "tls");
@@ -375,7 +377,7 @@ static const char want_text[] =
 	"  device flags: read-only swap\n"
 	"  timeouts: 30 s for an answer, 10 s for an acknowledgement, none without a connection\n"
 	"  fence delay: 0.5 s\n"
-	"  reserve: 2826 kB at most, which a vm.min_free_kbytes of 22719 keeps for it alone\n"
+	"  reserve: 2826 kB at most, kept by the kernel\n"
 	"  guaranteed by the kernel: entitlement\n"
 	"  openers: 1\n"
 	"  requests: 5 queued, 6 in flight\n"
@@ -415,7 +417,10 @@ static void test_format_text(void **state)
 	assert_string_equal(text, want_text);
 	free(text);
 	status.guarantees = 0;
+	status.registered = 0;
 	text = text_of(&status, true);
+	assert_non_null(strstr(text, "  reserve: 2826 kB at most, which a vm.min_free_kbytes of "
+				     "22719 keeps for it alone\n"));
 	assert_non_null(strstr(text, "guaranteed by the kernel: nothing\n"));
 	free(text);
 	status.guarantees = NBDX_GUARANTEE_ENTITLED | NBDX_GUARANTEE_BOUNDED;
@@ -462,6 +467,7 @@ static void test_format_json(void **state)
 	assert_string_equal(json_string_value(json_object_get(link, "fence")), "delay");
 	assert_int_equal(json_integer_value(json_object_get(json, "reserve")), 2893824);
 	assert_int_equal(json_integer_value(json_object_get(json, "min_free")), 23263750);
+	assert_int_equal(json_integer_value(json_object_get(json, "registered")), 3942400);
 	assert_true(json_is_true(json_object_get(json, "entitled")));
 	assert_true(json_is_false(json_object_get(json, "bounded")));
 	assert_int_equal(json_integer_value(json_object_get(json, "link_timeout_ms")), 10000);

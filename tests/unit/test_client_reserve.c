@@ -74,24 +74,30 @@ static void hold(int index, const struct client_reserve_share *share, unsigned l
 
 static void test_shares(void **unused)
 {
-	struct client_reserve_share share = client_reserve_share(2893824, 23263750, 4);
+	struct client_reserve_share share = client_reserve_share(2893824, 23263750, 0, 4);
 
 	(void)unused;
 	assert_int_equal(share.reserve, 2826);
 	assert_int_equal(share.min_free, 22719); /* rounded up */
 	/* a driver that does not tell */
-	share = client_reserve_share(0, 0, 1);
+	share = client_reserve_share(0, 0, 0, 1);
 	assert_int_equal(share.min_free, 8192);
-	share = client_reserve_share(0, 0, 4);
+	share = client_reserve_share(0, 0, 0, 4);
 	assert_int_equal(share.min_free, 8192 + 3 * 2048);
 	assert_int_equal(share.reserve, share.min_free * 3 / 8);
+	/* the kernel keeps it itself: what is left may be nothing */
+	share = client_reserve_share(2893824, 1500000, 3942400, 1);
+	assert_int_equal(share.reserve, 0);
+	assert_int_equal(share.min_free, 1465);
+	share = client_reserve_share(2893824, 0, 3942400, 1);
+	assert_int_equal(share.min_free, 0);
 }
 
 static void test_sum(void **unused)
 {
 	const struct client_reserve_share two[] = { small, large },
 					  three[] = { small, large, small };
-	const struct client_reserve_share tiny = { 10, 100 };
+	const struct client_reserve_share tiny = { 10, 100 }, kept[] = { { 0, 0 }, { 0, 1465 } };
 
 	(void)unused;
 	assert_int_equal(client_reserve_sum(NULL, 0), 0);
@@ -101,6 +107,9 @@ static void test_sum(void **unused)
 	assert_int_equal(client_reserve_sum(three, 3), 20000 + 5334);
 	/* never less than what it once was */
 	assert_int_equal(client_reserve_sum(&tiny, 1), 8192);
+	/* but for what the kernel keeps, where the rest counts, and counts once */
+	assert_int_equal(client_reserve_sum(kept, 2), 1465);
+	assert_int_equal(client_reserve_sum(kept, 1), 0);
 }
 
 static void test_raise_and_put_back(void **unused)

@@ -112,6 +112,15 @@ static void min_free(uint64_t total, uint64_t highatomic, uint64_t patched, uint
 	assert_int_equal(nbd_reserve_min_free(total, highatomic, false), unpatched);
 }
 
+/* 2 (R + U + A) less 8/3 (R + U): nothing once R + U is three times A */
+static void test_beside(void **unused)
+{
+	(void)unused;
+	assert_int_equal(nbd_reserve_beside(1869824), 2248704);
+	assert_int_equal(nbd_reserve_beside(5 * 1024 * 1024), 0);
+	assert_int_equal(nbd_reserve_beside(27239680), 0);
+}
+
 static void test_mainline(void **unused)
 {
 	(void)unused;
@@ -263,11 +272,17 @@ static void test_blocks_set_aside(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mainline),	 cmocka_unit_test(test_own_pages),
-		cmocka_unit_test(test_copying),		 cmocka_unit_test(test_four_links),
-		cmocka_unit_test(test_our_defaults),	 cmocka_unit_test(test_few_small_requests),
-		cmocka_unit_test(test_cards_add_up),	 cmocka_unit_test(test_no_card_known),
-		cmocka_unit_test(test_absurd_numbers),	 cmocka_unit_test(test_which_rule_binds),
+		cmocka_unit_test(test_beside),
+		cmocka_unit_test(test_mainline),
+		cmocka_unit_test(test_own_pages),
+		cmocka_unit_test(test_copying),
+		cmocka_unit_test(test_four_links),
+		cmocka_unit_test(test_our_defaults),
+		cmocka_unit_test(test_few_small_requests),
+		cmocka_unit_test(test_cards_add_up),
+		cmocka_unit_test(test_no_card_known),
+		cmocka_unit_test(test_absurd_numbers),
+		cmocka_unit_test(test_which_rule_binds),
 		cmocka_unit_test(test_blocks_set_aside),
 	};
 

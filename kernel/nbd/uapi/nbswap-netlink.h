@@ -133,6 +133,9 @@ enum {
 	NBDX_DEVICE_MIN_FREE,		/* u64, bytes of vm.min_free_kbytes that keep R for it */
 	NBDX_DEVICE_FINDING,		/* nest of NBDX_FINDING_*, once a finding */
 	NBDX_DEVICE_GUARANTEES,		/* u32, NBDX_GUARANTEE_* */
+	NBDX_DEVICE_REGISTERED,		/* u64, bytes that the kernel itself keeps for it: then
+					 * NBDX_DEVICE_MIN_FREE is what is needed beside them
+					 */
 	__NBDX_DEVICE_MAX,
 };
 
