@@ -115,11 +115,12 @@ stress: deps
 	$(Q)$(MAKE) all
 	$(Q)stress/run $(or $(SCENARIOS),--all)
 
-# Documentation/results.md from what stress/run left; RESULTS names other files
+# Documentation/results.md from what stress/run left, and from what was kept of earlier
+# runs; RESULTS names other files
 .PHONY: results
 results:
 	$(say) REPORT Documentation/results.md
-	$(Q)stress/report --output Documentation/results.md $(RESULTS)
+	$(Q)stress/report --keep Documentation/results.jsonl --output Documentation/results.md $(RESULTS)
 
 # Debug kernels for the scenarios; minutes each, kept outside of the tree
 .PHONY: kernels
