@@ -16,10 +16,8 @@
 #define CONNECT_TIMEOUT_MAX	600000	/* ms */
 #define TIMEOUT_DEFAULT		30	/* s */
 #define TIMEOUT_MAX		86400	/* s */
-#define LINK_TIMEOUT_DEFAULT	10000	/* ms */
 #define LINK_TIMEOUT_MIN	1000	/* ms */
 #define LINK_TIMEOUT_MAX	600000	/* ms */
-#define FENCE_DELAY_DEFAULT	1000	/* ms */
 #define FENCE_DELAY_MAX		60000	/* ms */
 
 static const struct nla_policy sock_item_policy[NBD_SOCK_ITEM_MAX + 1] = {
@@ -223,8 +221,8 @@ int nbd_attr_config(struct genl_info *info, struct nbd_config *config)
 			     PAGE_SIZE);
 		return -EINVAL;
 	}
-	config->link_timeout = LINK_TIMEOUT_DEFAULT;
-	config->fence_delay = FENCE_DELAY_DEFAULT;
+	config->link_timeout = NBD_LINK_TIMEOUT_DEFAULT;
+	config->fence_delay = NBD_FENCE_DELAY_DEFAULT;
 	err = nbd_attr_timeouts(info, &timeout, &dead);
 	if (!err)
 		err = nbd_attr_recovery(info, &config->link_timeout, &config->fence_delay);

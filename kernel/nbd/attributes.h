@@ -7,6 +7,10 @@
 
 #include <linux/types.h>
 
+/* ms, if nobody says otherwise */
+#define NBD_LINK_TIMEOUT_DEFAULT	10000
+#define NBD_FENCE_DELAY_DEFAULT		1000
+
 struct genl_info;
 struct nbd_config;
 struct socket;

@@ -542,6 +542,8 @@ static void release(struct nbd_device *dev)
 	nbd_netfilter_del(dev->config.net);
 	mutex_lock(&dev->lock);
 	nbd_reserve_unregister(dev);
+	/* The next one may be of another name space, with other cards */
+	memset(dev->rings, 0, sizeof(dev->rings));
 	nbd_config_clear(&dev->config);
 	dev->export_known = false;
 	memset(&dev->export, 0, sizeof(dev->export));
@@ -756,9 +758,14 @@ int nbd_device_hand_over(struct nbd_device *dev, struct socket *sock)
 	} else {
 		for (i = 0; i < dev->config.nr_links && ret < 0; i++) {
 			struct nbd_link *link = dev->links[i];
+			bool taken;
 
-			if (READ_ONCE(link->state) != NBDX_LS_DOWN ||
-			    cmpxchg(&link->handover, NULL, sock))
+			/* Its thread leaves this state before it takes the socket away */
+			spin_lock_bh(&dev->queue.lock);
+			taken = link->state == NBDX_LS_DOWN &&
+				!cmpxchg(&link->handover, NULL, sock);
+			spin_unlock_bh(&dev->queue.lock);
+			if (!taken)
 				continue;
 			nbd_link_wake(link, NBD_EVENT_HANDOVER);
 			ret = i;

@@ -636,7 +636,7 @@ void nbd_debugfs_remove(struct nbd_device *dev);
 int nbd_oom_register(void);
 void nbd_oom_unregister(void);
 void nbd_oom_write_started(void);
-void nbd_oom_write_done(void);
+void nbd_oom_write_done(bool ok, bool swap);
 
 /* lockdep.c */
 #ifdef CONFIG_PROVE_LOCKING

@@ -11,6 +11,7 @@
 #include <linux/slab.h>
 #include <net/net_namespace.h>
 
+#include "attributes.h"
 #include "compat.h"
 #include "internal.h"
 
@@ -86,6 +87,9 @@ static int take_config(struct nbd_device *dev, struct nbd_config *config,
 	config->do_it = true;
 	config->connect_timeout = 1;	/* nothing is left to connect */
 	config->timeout = dev->ioctl.timeout ?: DEFAULT_TIMEOUT;
+	config->link_timeout = NBD_LINK_TIMEOUT_DEFAULT;
+	/* Another socket may take over what the server of this one still has */
+	config->fence_delay = NBD_FENCE_DELAY_DEFAULT;
 	config->block_size = dev->ioctl.block_size ?: DEFAULT_BLOCK;
 	config->pid = task_pid_nr(current);
 	export->size = dev->ioctl.size;

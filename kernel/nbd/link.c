@@ -414,9 +414,11 @@ static int adopt(struct nbd_link *link)
 	struct socket *sock;
 	int err;
 
-	sock = xchg(&link->handover, NULL);
-	if (!sock)
+	if (!READ_ONCE(link->handover))
 		return -ENOTCONN;
+	/* The next one is for another link: see nbd_device_hand_over() */
+	set_state(link, NBDX_LS_CONNECTING);
+	sock = xchg(&link->handover, NULL);
 	err = nbd_socket_adopt(link, sock);
 	if (err)
 		sockfd_put(sock);
@@ -462,7 +464,7 @@ static void rest(struct nbd_link *link, bool full)
 /* Send and receive until the connection breaks. Return: -errno, 0 to stop. */
 static int serve(struct nbd_link *link)
 {
-	bool full;
+	bool full, was_full;
 	int err;
 
 	while (!kthread_should_stop()) {
@@ -476,16 +478,20 @@ static int serve(struct nbd_link *link)
 			if (err)
 				return err;
 		}
+		/*
+		 * Before the queue is found empty, under its lock: who adds to it afterwards
+		 * sees that this link is to be woken
+		 */
+		was_full = link->full;
+		WRITE_ONCE(link->full, false);
 		err = nbd_send(link);
 		if (err && err != -EAGAIN)
 			return err;
 		full = err;
-		if (full && !link->full) {
-			/* What waits may go by another link */
-			WRITE_ONCE(link->full, true);
-			nbd_queue_kick(link->dev);
-		}
 		WRITE_ONCE(link->full, full);
+		/* What waits may go by another link */
+		if (full && !was_full)
+			nbd_queue_kick(link->dev);
 
 		err = nbd_watch(link);
 		if (err)

@@ -41,6 +41,8 @@
 #define ASK_INTERVAL	HZ
 /* How long a link is called stalled before neighbour discovery gets its entry back */
 #define ND_PATIENCE	HZ
+/* A stalled link says so four times a second and more */
+#define STALL_LASTS	HZ
 /* How long that has to find it: three probes by unicast, three by multicast */
 #define ND_TIME		(8 * HZ)
 
@@ -123,6 +125,23 @@ static u32 update_flags(const struct neighbour *neigh)
 	return flags;
 }
 
+/*
+ * neigh_update() by a link's thread.  All that it allocates for an entry that was
+ * valid is a message to whoever listens, which must not wait there in memory of the
+ * reserve; one that was not may have packets to send.
+ */
+static int update(struct neighbour *neigh, const u8 *hardware, u8 state, u32 flags)
+{
+	unsigned int noreclaim = current->flags & PF_MEMALLOC;
+	int err;
+
+	if (READ_ONCE(neigh->nud_state) & NUD_VALID)
+		current->flags &= ~PF_MEMALLOC;
+	err = neigh_update(neigh, hardware, state, flags, 0);
+	current->flags |= noreclaim;
+	return err;
+}
+
 /* Give the entry back to the kernel in the state from which it is revalidated */
 static void unpin(struct neighbour *neigh, u8 state, bool managed)
 {
@@ -130,9 +149,9 @@ static void unpin(struct neighbour *neigh, u8 state, bool managed)
 
 	if (!(READ_ONCE(neigh->nud_state) & NUD_PERMANENT))
 		return;
-	neigh_update(neigh, NULL, state, flags, 0);
+	update(neigh, NULL, state, flags);
 	if (managed)
-		neigh_update(neigh, NULL, 0, flags | NEIGH_UPDATE_F_MANAGED, 0);
+		update(neigh, NULL, 0, flags | NEIGH_UPDATE_F_MANAGED);
 }
 
 /* Begin to change an entry. Return: the entry with a reference, or NULL. */
@@ -319,8 +338,7 @@ static void pin(struct nbd_hop *hop, struct neighbour *neigh)
 		neigh_event_send(neigh, NULL);
 		return;
 	}
-	if (neigh_update(neigh, valid ? NULL : hop->hardware, NUD_PERMANENT,
-			 update_flags(neigh), 0))
+	if (update(neigh, valid ? NULL : hop->hardware, NUD_PERMANENT, update_flags(neigh)))
 		return;		/* removed meanwhile */
 
 	spin_lock_bh(&hops_lock);
@@ -457,7 +475,7 @@ void nbd_neighbour_watch(struct nbd_link *link, struct sock *sk, bool stalled)
 
 	spin_lock_bh(&hops_lock);
 	if (stalled)
-		hop->stall_ends = jiffies + HZ;
+		hop->stall_ends = jiffies + STALL_LASTS;
 	neigh = get_busy(hop);
 	spin_unlock_bh(&hops_lock);
 	if (!neigh)
@@ -537,7 +555,8 @@ static void hear(struct net_device *dev, const struct arp_message *arp, bool to_
 	spin_lock_bh(&hops_lock);
 	hop = find_arp(dev, arp);
 	if (hop && !ether_addr_equal(hop->hardware, arp->sender_hw)) {
-		stalled = time_before(jiffies, hop->stall_ends);
+		stalled = time_in_range_open(jiffies, hop->stall_ends - STALL_LASTS,
+					     hop->stall_ends);
 		neigh = get_busy(hop);
 	}
 	spin_unlock_bh(&hops_lock);

@@ -631,8 +631,9 @@ struct sk_buff *nbd_netlink_prepare_notice(struct nbd_device *dev, gfp_t gfp)
 void nbd_netlink_notify(struct nbd_device *dev, struct sk_buff *notice)
 {
 	if (notice)
+		/* Nor do its copies, which wait for those who listen, come from the reserve */
 		genlmsg_multicast_netns(&family, dev->config.net, notice, 0, NBD_GROUP_EVENTS,
-					GFP_NOWAIT);
+					GFP_NOWAIT | __GFP_NOMEMALLOC | __GFP_NOWARN);
 }
 
 /**

@@ -16,7 +16,7 @@
 
 static unsigned int oom_patience = 600;
 module_param(oom_patience, uint, 0644);
-MODULE_PARM_DESC(oom_patience, "seconds without a finished write after which the OOM killer is no longer held back (default 600; 0: never hold it back)");
+MODULE_PARM_DESC(oom_patience, "seconds without a write that ends well after which the OOM killer is no longer held back (default 600; 0: never hold it back)");
 
 /* How long one call waits for a write to finish */
 #define OOM_PAUSE	(HZ / 10)
@@ -27,7 +27,9 @@ MODULE_PARM_DESC(oom_patience, "seconds without a finished write after which the
 #define OOM_PATIENCE_MAX 86400U	/* s */
 
 static atomic_t writes = ATOMIC_INIT(0);	/* of all devices, not finished */
-static unsigned long progress;			/* jiffies of the last that finished */
+static unsigned long progress;			/* jiffies of the last that ended well */
+static unsigned long swapped;			/* the same of swap-outs alone */
+static bool failing;				/* the last that ended did not */
 
 /**
  * nbd_oom_write_started() - a write is the driver's now
@@ -36,18 +38,28 @@ static unsigned long progress;			/* jiffies of the last that finished */
  */
 void nbd_oom_write_started(void)
 {
-	if (atomic_inc_return(&writes) == 1)
+	/* The first of many; one more after one that has failed promises nothing */
+	if (!atomic_read(&writes) && !READ_ONCE(failing))
 		WRITE_ONCE(progress, jiffies);
+	/* Pairs with memory_comes() */
+	smp_mb__before_atomic();
+	atomic_inc(&writes);
 }
 
 /**
- * nbd_oom_write_done() - a write has finished, well or not
+ * nbd_oom_write_done() - a write has ended
+ * @ok: well: a page can be had for it
+ * @swap: it was a swap-out
  *
  * Context: any.
  */
-void nbd_oom_write_done(void)
+void nbd_oom_write_done(bool ok, bool swap)
 {
-	WRITE_ONCE(progress, jiffies);
+	WRITE_ONCE(failing, !ok);
+	if (ok)
+		WRITE_ONCE(progress, jiffies);
+	if (ok && swap)
+		WRITE_ONCE(swapped, jiffies);
 	/* Pairs with memory_comes() */
 	smp_mb__before_atomic();
 	atomic_dec(&writes);
@@ -71,17 +83,20 @@ static int oom_notify(struct notifier_block *nb, unsigned long event, void *data
 	static unsigned long began, last;	/* of this run of calls, jiffies */
 	unsigned long patience = min(READ_ONCE(oom_patience), OOM_PATIENCE_MAX) * HZ;
 	unsigned long *freed = data;
+	unsigned long then;
 
 	/* A task that is to die gives more than we can */
 	if (fatal_signal_pending(current) || current->flags & PF_EXITING)
 		return NOTIFY_OK;
-	if (time_after(jiffies, last + OOM_RUN))
+	if (!time_in_range(jiffies, last, last + OOM_RUN))
 		began = jiffies;
 	last = jiffies;
 	if (!patience || !memory_comes(patience))
 		return NOTIFY_OK;
-	/* Writes that are no swap-outs free nothing when swap is full */
-	if (get_nr_swap_pages() <= 0 && time_after(jiffies, began + patience))
+	/* For this shortage, if not for others: what is written is no swap-out, or swap is full */
+	then = READ_ONCE(swapped);
+	if (time_after(jiffies, began + patience) &&
+	    (get_nr_swap_pages() <= 0 || !time_in_range(jiffies, then, then + patience)))
 		return NOTIFY_OK;
 	schedule_timeout_uninterruptible(OOM_PAUSE);
 	last = jiffies;
@@ -103,6 +118,7 @@ int nbd_oom_register(void)
 {
 	/* Not just now */
 	progress = jiffies - 2 * OOM_RECENT;
+	swapped = progress;
 	return register_oom_notifier(&oom_nb);
 }
 

@@ -109,7 +109,7 @@ static blk_status_t queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq_que
 	if (queue->dead) {
 		spin_unlock_bh(&queue->lock);
 		if (cmd->type == NBD_WIRE_CMD_WRITE)
-			nbd_oom_write_done();
+			nbd_oom_write_done(false, false);
 		return BLK_STS_IOERR;
 	}
 	cmd->cookie = queue->next_cookie++;
@@ -153,7 +153,8 @@ const struct blk_mq_ops nbd_mq_ops = {
 static void finish(struct nbd_cmd *cmd)
 {
 	if (cmd->type == NBD_WIRE_CMD_WRITE)
-		nbd_oom_write_done();
+		nbd_oom_write_done(cmd->status == BLK_STS_OK,
+				   cmd_request(cmd)->cmd_flags & REQ_SWAP);
 	blk_mq_complete_request(cmd_request(cmd));
 }
 

@@ -138,12 +138,15 @@ static int poll_device(struct net_device *dev, struct netdev_nested_priv *priv)
 /* Has no carrier changed for a while, as far as we have looked? */
 static bool is_steady(struct nbd_link *link, u32 changes)
 {
+	unsigned long changed_at;
+
 	if (READ_ONCE(link->carrier_changes) != changes) {
 		WRITE_ONCE(link->carrier_changes, changes);
 		WRITE_ONCE(link->carrier_changed_at, jiffies);
 		return false;
 	}
-	return time_after(jiffies, READ_ONCE(link->carrier_changed_at) + STEADY);
+	changed_at = READ_ONCE(link->carrier_changed_at);
+	return !time_in_range(jiffies, changed_at, changed_at + STEADY);
 }
 
 static void rescue(struct tasklet_struct *tasklet)

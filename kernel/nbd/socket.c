@@ -6,6 +6,7 @@
  */
 #include <linux/in6.h>
 #include <linux/kthread.h>
+#include <linux/module.h>
 #include <linux/sched/mm.h>
 #include <net/tcp.h>
 
@@ -160,10 +161,14 @@ static int attach(struct nbd_link *link, struct socket *sock)
 static void detach(struct nbd_link *link)
 {
 	struct sock *sk = link->sock->sk;
+	bool kept;
 
 	lock_sock(sk);
 	write_lock_bh(&sk->sk_callback_lock);
 	sk->sk_user_data = NULL;
+	kept = link->adopted &&
+	       (sk->sk_data_ready != data_ready || sk->sk_write_space != write_space ||
+		sk->sk_state_change != state_change || sk->sk_error_report != error_report);
 	/*
 	 * Unless somebody, such as TLS, has put itself before us meanwhile.  Our own
 	 * sockets keep this one: see nbd_socket_is_untracked()
@@ -179,6 +184,11 @@ static void detach(struct nbd_link *link)
 	link->rx.live = false;
 	write_unlock_bh(&sk->sk_callback_lock);
 	release_sock(sk);
+	/* Whoever it is calls ours for as long as the socket is open: nobody tells us when */
+	if (kept) {
+		pr_warn_once("nbd: a socket that was handed over was given another protocol: the module stays loaded\n");
+		__module_get(THIS_MODULE);
+	}
 }
 
 /*
