@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "common/nbd-wire.h"
@@ -317,6 +319,7 @@ struct srv_backend *srv_file_open(const char *path, bool readonly, uint64_t size
 {
 	/* O_NONBLOCK: opening a FIFO by mistake must not hang */
 	int flags = (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	struct statfs fs;
 	struct file *f;
 	int ret;
 
@@ -338,6 +341,8 @@ struct srv_backend *srv_file_open(const char *path, bool readonly, uint64_t size
 	ret = find_size(f, size, readonly, what);
 	if (ret)
 		goto err_size;
+	f->base.ring_fd = f->fd;
+	f->base.in_memory = !fstatfs(f->fd, &fs) && fs.f_type == TMPFS_MAGIC;
 	return &f->base;
 
 err_size:

@@ -32,7 +32,10 @@ struct srv_backend_ops {
 struct srv_backend {
 	const struct srv_backend_ops *ops;
 	uint64_t size;
-	uint32_t preferred_block;     /* power of two, 4096 or more */
+	uint32_t preferred_block; /* power of two, 4096 or more */
+	/* Reads, writes and fdatasync() of this descriptor are what the operations do; or -1 */
+	int ring_fd;
+	bool in_memory;		      /* reading and writing it waits for no disk */
 	uint64_t id[2];		      /* the same for two that share their data */
 	const atomic_bool *cancelled; /* set by whoever opened it, or NULL */
 };

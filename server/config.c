@@ -11,7 +11,8 @@ enum key_kind {
 	KEY_STRING,
 	KEY_BOOL,
 	KEY_UINT, /* from @min to @max */
-	KEY_SIZE,
+	KEY_SIZE, /* at least @min */
+	KEY_IO,
 	KEY_NO_EFFECT,	  /* known, harmless to leave out: @note says why */
 	KEY_REFUSED,	  /* known, and leaving it out would change what clients get */
 	KEY_REFUSED_TRUE, /* the same, for a boolean that is true */
@@ -25,6 +26,9 @@ struct key {
 	const char *note;
 };
 
+/* One request of the largest size must fit */
+#define SRV_MIN_BUFFERS	 NBD_WIRE_DEF_MAX_PAYLOAD
+
 #define IN_CONFIG(field) offsetof(struct srv_config, field)
 #define IN_EXPORT(field) offsetof(struct srv_export, field)
 
@@ -37,6 +41,10 @@ static const struct key generic_keys[] = {
 	{ "user", KEY_STRING, IN_CONFIG(user), 0, 0, NULL },
 	{ "group", KEY_STRING, IN_CONFIG(group), 0, 0, NULL },
 	{ "allowlist", KEY_BOOL, IN_CONFIG(allowlist), 0, 0, NULL },
+	{ "loops", KEY_UINT, IN_CONFIG(loops), 0, SRV_MAX_LOOPS, NULL },
+	{ "io", KEY_IO, IN_CONFIG(io), 0, 0, NULL },
+	{ "buffer_memory", KEY_SIZE, IN_CONFIG(buffer_memory), SRV_MIN_BUFFERS, 0, NULL },
+	{ "client_memory", KEY_SIZE, IN_CONFIG(client_memory), SRV_MIN_BUFFERS, 0, NULL },
 	{ "max_threads", KEY_UINT, IN_CONFIG(max_threads), 1, SRV_MAX_THREADS, NULL },
 	{ "max_clients", KEY_UINT, IN_CONFIG(max_clients), 1, 65536, NULL },
 	{ "handshake_timeout", KEY_UINT, IN_CONFIG(handshake_timeout), 1, 3600, NULL },
@@ -105,8 +113,28 @@ struct srv_config *srv_config_new(void)
 	config->max_threads = SRV_DEF_THREADS;
 	config->max_clients = SRV_DEF_CLIENTS;
 	config->handshake_timeout = SRV_DEF_HANDSHAKE;
+	config->buffer_memory = SRV_DEF_BUFFERS;
+	config->client_memory = SRV_DEF_CLIENT;
 	config->exports = g_ptr_array_new_with_free_func(export_free);
 	return config;
+}
+
+int srv_config_io(const char *text, enum srv_io *io)
+{
+	static const char *const names[] = {
+		[SRV_IO_AUTO] = "auto",
+		[SRV_IO_URING] = "uring",
+		[SRV_IO_THREADS] = "threads",
+	};
+	int i;
+
+	for (i = SRV_IO_AUTO; i <= SRV_IO_THREADS; i++) {
+		if (!strcmp(text, names[i])) {
+			*io = i;
+			return 0;
+		}
+	}
+	return -1;
 }
 
 struct srv_config *srv_config_get(struct srv_config *config)
@@ -203,6 +231,13 @@ static int parse_bool(const struct place *at, bool *value)
 	return bad_value(at, "true or false");
 }
 
+static int parse_io(const struct place *at, enum srv_io *value)
+{
+	if (!srv_config_io(at->value, value))
+		return 0;
+	return bad_value(at, "auto, uring or threads");
+}
+
 static int parse_number(const struct place *at, uint64_t *value)
 {
 	const struct key *key = at->key;
@@ -211,7 +246,7 @@ static int parse_number(const struct place *at, uint64_t *value)
 	if (key->kind == KEY_SIZE) {
 		if (nbd_parse_size(at->value, value))
 			return bad_value(at, "a number of bytes");
-		return 0;
+		return *value < key->min ? bad_value(at, "at least 32m") : 0;
 	}
 	if (!nbd_parse_uint(at->value, key->max, value) && *value >= key->min)
 		return 0;
@@ -238,6 +273,8 @@ static int parse_value(const struct place *at, void *into)
 	case KEY_UINT:
 	case KEY_SIZE:
 		return parse_number(at, (uint64_t *)(void *)field);
+	case KEY_IO:
+		return parse_io(at, (enum srv_io *)(void *)field);
 	case KEY_NO_EFFECT:
 		nbd_warn("%s [%s] %s has no effect: %s", at->file, at->section, key->name,
 			 key->note);

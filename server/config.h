@@ -11,9 +11,15 @@
 #define SRV_DEF_ALLOW	  "/etc/nbd-server/allow"
 #define SRV_DEF_PID_FILE  "/var/run/nbd-server.pid"
 #define SRV_DEF_HANDSHAKE 10 /* seconds */
-#define SRV_DEF_CLIENTS	  512
-#define SRV_DEF_THREADS	  4
+#define SRV_DEF_CLIENTS	  16384
+#define SRV_DEF_THREADS	  16
 #define SRV_MAX_THREADS	  64
+#define SRV_MAX_LOOPS	  256
+#define SRV_DEF_BUFFERS	  (512ull << 20) /* of all clients */
+#define SRV_DEF_CLIENT	  (64ull << 20)	 /* of one */
+
+/* What does the disk's work */
+enum srv_io { SRV_IO_AUTO, SRV_IO_URING, SRV_IO_THREADS };
 
 struct srv_export {
 	char *name; /* "" for the one on the command line */
@@ -43,7 +49,11 @@ struct srv_config {
 	char *user;
 	char *group;
 	bool allowlist;
-	uint64_t max_threads; /* that serve one client at a time */
+	uint64_t loops; /* 0: one for each core */
+	enum srv_io io;
+	uint64_t buffer_memory; /* for the data of requests, of all clients */
+	uint64_t client_memory; /* and of one connection */
+	uint64_t max_threads;	/* reads, and changes, of one client at the disk at a time */
 	uint64_t max_clients;
 	uint64_t handshake_timeout; /* seconds */
 	GPtrArray *exports;	    /* struct srv_export *, in the file's order */
@@ -62,6 +72,9 @@ int srv_config_load(struct srv_config *config, const char *file);
 
 /* A new export with default settings, owned by the configuration */
 struct srv_export *srv_config_add(struct srv_config *config, const char *name);
+
+/* auto, uring or threads; 0, or -1 for anything else */
+int srv_config_io(const char *text, enum srv_io *io);
 
 /* Is the path usable?  If not, says why; @where leads the message. */
 bool srv_export_check(const struct srv_export *export, const char *where);

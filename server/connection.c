@@ -1,203 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A client's threads take turns at reading its socket: whoever holds rx_lock
- * reads the next request.  What can be answered without a wait is answered on
- * the spot; for anything else the lock is passed on first, so that a slow
- * request holds up no later one.  A further thread is started only when all
- * are busy, up to the configured number.
+ * A connection does what it can whenever it is run, and then waits to be run
+ * again: by an event of its socket, a request back from the disk, memory that
+ * others have given back, or the time.  Nothing here waits.
+ *
+ * Requests are read only while there is room for them: so a client that does
+ * not read its replies is not read from either, and holds up nobody else.
  */
 #include "server/connection.h"
 
 #include <errno.h>
-#include <glib.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-#include "server/acl.h"
 #include "server/fence.h"
 #include "server/socket.h"
 
-#define STACK_SIZE (256 << 10)
-/* A payload buffer keeps this much memory from one request to the next */
-#define KEEP_BUF   (1u << 20)
-/* Longer reads are not tried on the spot: copying them would hold up others */
-#define INLINE_MAX (256u << 10)
-
-/* Text from a client, fit for a log */
-static char *printable(const char *text)
-{
-	return g_strescape(text, NULL);
-}
-
-/*
- * Count the client against its export's maximum, unless it only wants
- * information.  @shared: every other client of the export has the same file;
- * after a file has been replaced those who came before still have the old one.
- */
-static bool claim(struct srv_conn *c, bool count, bool *shared)
-{
-	const struct srv_export *export = c->export;
-	struct srv_conn *other;
-	uint64_t n = 0;
-	bool room;
-
-	*shared = true;
-	pthread_mutex_lock(&c->srv->lock);
-	for (other = c->srv->conns; other; other = other->next) {
-		/* By name: the other may have come before a reload */
-		if (other == c || !other->claimed || strcmp(other->claimed->name, export->name))
-			continue;
-		n++;
-		if (memcmp(other->claimed_id, c->backend->id, sizeof(c->claimed_id)))
-			*shared = false;
-	}
-	room = !count || !export->max_connections || n < export->max_connections;
-	c->claimed = count && room ? export : NULL;
-	memcpy(c->claimed_id, c->backend->id, sizeof(c->claimed_id));
-	pthread_mutex_unlock(&c->srv->lock);
-	return room;
-}
-
-static void unclaim(struct srv_conn *c)
-{
-	pthread_mutex_lock(&c->srv->lock);
-	c->claimed = NULL;
-	pthread_mutex_unlock(&c->srv->lock);
-}
-
-static void close_export(struct srv_conn *c)
-{
-	unclaim(c);
-	if (c->backend)
-		c->backend->ops->close(c->backend);
-	c->backend = NULL;
-	c->export = NULL;
-	srv_config_put(c->config);
-	c->config = NULL;
-}
-
-static void fill_info(const struct srv_export *export, const struct srv_backend *b, bool shared,
-		      struct srv_export_info *info)
-{
-	uint16_t flags = NBD_WIRE_FLAG_HAS_FLAGS;
-
-	if (export->flush)
-		flags |= NBD_WIRE_FLAG_SEND_FLUSH;
-	if (export->rotational)
-		flags |= NBD_WIRE_FLAG_ROTATIONAL;
-	if (export->readonly)
-		flags |= NBD_WIRE_FLAG_READ_ONLY;
-	else
-		flags |= NBD_WIRE_FLAG_SEND_WRITE_ZEROES |
-			 (export->fua ? NBD_WIRE_FLAG_SEND_FUA : 0) |
-			 (export->trim ? NBD_WIRE_FLAG_SEND_TRIM : 0);
-	/* All connections go through the page cache of one file, if it is one file */
-	if (shared)
-		flags |= NBD_WIRE_FLAG_CAN_MULTI_CONN;
-
-	*info = (struct srv_export_info){
-		.size = b->size,
-		.flags = flags,
-		.min_block = 1,
-		.preferred_block = b->preferred_block,
-		.max_payload = NBD_WIRE_DEF_MAX_PAYLOAD,
-		.name = export->name,
-		.description = export->description,
-	};
-}
-
-/* Open the file of c->export, if that has not been done for INFO already */
-static bool open_backend(struct srv_conn *c)
-{
-	const struct srv_export *export = c->export;
-	const char *what;
-
-	if (c->backend)
-		return true;
-	c->backend = srv_file_open(export->path, export->readonly, export->size, &what);
-	if (c->backend)
-		c->backend->cancelled = &c->ended;
-	else if (srv_server_may_log(c->srv))
-		nbd_err("export '%s': cannot %s %s: %s", export->name, what, export->path,
-			strerror(errno));
-	return c->backend;
-}
-
-/* Find and open what the client asks for; on refusal @why says it to the client */
-static enum srv_open_result open_export(struct srv_conn *c, bool *shared, char *why, size_t len)
-{
-	struct srv_config *config = srv_server_config(c->srv);
-	const struct srv_export *export = srv_config_find(config, c->session.name);
-	g_autofree char *name = printable(c->session.name);
-
-	if (export && c->export == export && c->backend) {
-		srv_config_put(config); /* INFO has opened it already */
-	} else {
-		close_export(c);
-		c->config = config;
-		c->export = export;
-	}
-	if (!export) {
-		snprintf(why, len, "export '%.80s' unknown", name);
-		return SRV_OPEN_UNKNOWN;
-	}
-	if (export->authfile &&
-	    !srv_acl_allows(export->authfile, (const struct sockaddr *)&c->addr)) {
-		snprintf(why, len, "export '%.80s' is not for this client's address", name);
-		return SRV_OPEN_POLICY;
-	}
-	if (!open_backend(c)) {
-		snprintf(why, len, "export '%.80s' cannot be opened on the server", name);
-		return SRV_OPEN_UNKNOWN;
-	}
-	if (!claim(c, c->session.opt != NBD_WIRE_OPT_INFO, shared)) {
-		snprintf(why, len, "export '%.80s' has its maximum of %llu connections", name,
-			 (unsigned long long)export->max_connections);
-		return SRV_OPEN_POLICY;
-	}
-	return SRV_OPEN_OK;
-}
-
-static void conn_open(struct srv_conn *c)
-{
-	struct srv_export_info info = { 0 };
-	char why[SRV_MAX_REASON] = "";
-	enum srv_open_result result;
-	bool shared;
-
-	result = open_export(c, &shared, why, sizeof(why));
-	if (result == SRV_OPEN_OK)
-		fill_info(c->export, c->backend, shared, &info);
-	else if (srv_server_may_log(c->srv))
-		nbd_warn("client %s refused: %s", c->peer, why);
-	srv_session_opened(&c->session, result, &info, why);
-	if (result != SRV_OPEN_OK) {
-		close_export(c);
-	} else if (c->session.in_transmission) {
-		c->deadline = 0;
-		nbd_info("client %s uses export '%s', %llu bytes%s", c->peer, c->export->name,
-			 (unsigned long long)info.size, c->export->readonly ? ", read-only" : "");
-	}
-}
-
-static void conn_fence(struct srv_conn *c)
-{
-	bool drained = srv_fence(c);
-
-	/* Only then has the client something better to do than to ask again */
-	if (atomic_load(&c->srv->stopping))
-		srv_session_shutdown(&c->session);
-	srv_session_fenced(&c->session, drained);
-}
+/* Bytes that one connection may take or give before others have their turn */
+#define TURN_BYTES (512u << 10)
+/* Pieces of memory in one call: a reply has two */
+#define SEND_IOV   128
+/* Who waits for memory this long may have it from somebody who makes no use of it */
+#define RECLAIM_MS 5000
 
 /* Nothing more is read from the client; say why */
-static bool end(struct srv_conn *c, const char *why)
+static void end(struct srv_conn *c, const char *why)
 {
-	c->done = true;
+	if (c->stage != SRV_CONN_SERVING)
+		return;
+	c->stage = SRV_CONN_FINISHING;
 	if (atomic_load(&c->ended))
 		why = "a newer connection of its session has come";
 	if (c->session.in_transmission)
@@ -206,107 +42,136 @@ static bool end(struct srv_conn *c, const char *why)
 		if (srv_server_may_log(c->srv))
 			nbd_info("client %s gone in the handshake: %s", c->peer, why);
 	}
-	return false;
 }
 
-static bool end_on_error(struct srv_conn *c, int err)
+/* The same when nothing can be sent any longer either, or is worth it */
+static void cut(struct srv_conn *c, const char *why)
 {
-	switch (err) {
-	case -ESHUTDOWN:
-		c->quiet = true;
-		return end(c, "server shutting down");
-	case -ETIMEDOUT:
-		if (atomic_load(&c->srv->stopping))
-			return end(c, "server shutting down, client in the middle of a message");
-		return end(c, c->deadline ? "no handshake in time" : "idle for too long");
-	case -EPIPE:
-		return end(c, "connection closed");
-	default:
-		return end(c, strerror(-err));
+	end(c, why);
+	c->dead = true;
+}
+
+/* A place that has not been used after all */
+static void put_back(struct srv_req *req)
+{
+	struct srv_loop *l = req->conn->loop;
+
+	req->conn->n_requests--;
+	req->next = l->free_requests;
+	l->free_requests = req;
+}
+
+static void free_request(struct srv_req *req)
+{
+	struct srv_conn *c = req->conn;
+	struct srv_loop *l = c->loop;
+
+	if (req->buf) {
+		c->memory -= srv_arena_size(req->r.length);
+		srv_arena_put(&l->arena, req->buf);
 	}
+	put_back(req);
+	/* There may be more in the socket that had no room */
+	srv_list_add(&l->ready, &c->ready);
+	/* The one that has waited longest tries; if it still cannot, so does nobody else */
+	if (!srv_list_empty(&l->waiting))
+		srv_list_add(&l->ready,
+			     &srv_entry(l->waiting.next, struct srv_conn, waiting)->ready);
 }
 
-/* The data of a WRITE, from what has been read already and then from the socket */
-static bool get_payload(struct srv_conn *c, struct srv_worker *w)
+static void free_queue(struct srv_req_queue *q)
 {
-	size_t need = w->req.length, have = c->rlen - c->rpos;
-	ssize_t n;
+	struct srv_req *req;
 
-	if (w->req.type != NBD_WIRE_CMD_WRITE || w->req.error)
+	while ((req = srv_req_take(q)))
+		free_request(req);
+}
+
+/* May @c take from what all share?  Not before those who came first. */
+static bool my_turn(struct srv_conn *c)
+{
+	struct srv_list *first = c->loop->waiting.next;
+
+	return first == &c->loop->waiting || first == &c->waiting;
+}
+
+static void wait_for_memory(struct srv_conn *c)
+{
+	if (srv_list_empty(&c->waiting))
+		c->wait_from = c->loop->now;
+	srv_list_add(&c->loop->waiting, &c->waiting);
+}
+
+static void got_memory(struct srv_conn *c)
+{
+	struct srv_loop *l = c->loop;
+
+	if (srv_list_empty(&c->waiting))
+		return;
+	srv_list_del(&c->waiting);
+	if (!srv_list_empty(&l->waiting))
+		srv_list_add(&l->ready,
+			     &srv_entry(l->waiting.next, struct srv_conn, waiting)->ready);
+}
+
+/* A place for one more request; NULL when the connection has to wait for it */
+static struct srv_req *new_request(struct srv_conn *c)
+{
+	struct srv_loop *l = c->loop;
+	struct srv_req *req;
+
+	if (c->n_requests >= SRV_CONN_REQUESTS)
+		return NULL;
+	if (!l->free_requests || !my_turn(c)) {
+		wait_for_memory(c);
+		return NULL;
+	}
+	got_memory(c);
+	req = l->free_requests;
+	l->free_requests = req->next;
+	req->conn = c;
+	req->buf = NULL;
+	req->got = 0;
+	req->reply = 0;
+	c->n_requests++;
+	return req;
+}
+
+/* Memory for a request's data; false when it has to wait */
+static bool get_memory(struct srv_conn *c, struct srv_req *req)
+{
+	uint16_t type = req->r.type;
+	size_t size;
+
+	if (req->buf || req->r.error || !req->r.length ||
+	    (type != NBD_WIRE_CMD_READ && type != NBD_WIRE_CMD_WRITE))
 		return true;
-	if (have > need)
-		have = need;
-	memcpy(w->buf, c->rbuf + c->rpos, have);
-	c->rpos += have;
-	while (have < need) {
-		n = srv_conn_recv(c, w->buf + have, need - have);
-		if (n < 0)
-			return end_on_error(c, (int)n);
-		have += (size_t)n;
+	size = srv_arena_size(req->r.length);
+	/* Its own requests give it back */
+	if (c->memory && c->memory + size > c->listed->client_memory)
+		return false;
+	if (my_turn(c))
+		req->buf = srv_arena_get(&c->loop->arena, req->r.length);
+	if (!req->buf) {
+		wait_for_memory(c);
+		return false;
 	}
+	got_memory(c);
+	c->memory += size;
 	return true;
 }
 
-/* Read until there is a request to answer; false when there will be no more */
-static bool next_request(struct srv_conn *c, struct srv_worker *w)
+static void queue_reply(struct srv_req *req, uint32_t error)
 {
-	struct srv_session *s = &c->session;
-	const uint8_t *in;
-	ssize_t ret;
-	size_t len;
+	struct srv_conn *c = req->conn;
 
-	for (;;) {
-		if (atomic_load(&c->ended) || atomic_load(&c->dead))
-			return end(c, "replies cannot be sent");
-		if (atomic_load(&c->srv->stopping))
-			srv_session_shutdown(s);
-		in = c->rbuf + c->rpos;
-		len = c->rlen - c->rpos;
-		ret = 0;
-		switch (srv_session_next(s, &in, &len)) {
-		case SRV_REQUEST:
-			c->rpos = c->rlen - len;
-			w->req = s->req;
-			return get_payload(c, w);
-		case SRV_CLOSE:
-			return end(c, s->reason);
-		case SRV_OPEN:
-			conn_open(c);
-			break;
-		case SRV_FENCE:
-			conn_fence(c);
-			break;
-		case SRV_SEND:
-			ret = srv_conn_send(c, s->out, s->out_len, NULL, 0);
-			srv_session_sent(s);
-			break;
-		case SRV_MORE:
-			c->rpos = c->rlen;
-			ret = srv_conn_recv(c, NULL, 0);
-			len = c->rlen;
-			break;
-		}
-		if (ret < 0)
-			return end_on_error(c, (int)ret);
-		c->rpos = c->rlen - len;
+	if (atomic_load(&c->ended) || c->dead) {
+		free_request(req);
+		return;
 	}
-}
-
-static void reply(struct srv_conn *c, struct srv_worker *w, uint32_t error)
-{
-	const struct srv_request *req = &w->req;
-	uint8_t head[NBD_WIRE_SIMPLE_REPLY_LEN];
-	size_t data = req->type == NBD_WIRE_CMD_READ && !error ? req->length : 0;
-
-	srv_reply_encode(head, req->cookie, error);
-	if (srv_conn_send(c, head, sizeof(head), w->buf, data)) {
-		/* Whoever is reading finds out by itself */
-		atomic_store(&c->dead, true);
-		shutdown(c->fd, SHUT_RDWR);
-	}
-	if (req->length > KEEP_BUF &&
-	    (req->type == NBD_WIRE_CMD_READ || req->type == NBD_WIRE_CMD_WRITE))
-		madvise(w->buf + KEEP_BUF, NBD_WIRE_DEF_MAX_PAYLOAD - KEEP_BUF, MADV_DONTNEED);
+	srv_reply_encode(req->head, req->r.cookie, error);
+	req->reply = req->r.type == NBD_WIRE_CMD_READ && !error ? req->r.length : 0;
+	srv_req_add(&c->replies, req);
 }
 
 static void log_failure(struct srv_conn *c, const struct srv_request *req, uint32_t error)
@@ -316,123 +181,390 @@ static void log_failure(struct srv_conn *c, const struct srv_request *req, uint3
 		[NBD_WIRE_CMD_FLUSH] = "flush",	      [NBD_WIRE_CMD_TRIM] = "trim",
 		[NBD_WIRE_CMD_WRITE_ZEROES] = "zero",
 	};
-	bool allowed;
 
-	pthread_mutex_lock(&c->tx_lock);
-	allowed = nbd_log_allowed(&c->log_limit, (time_t)(srv_now_ms() / 1000));
-	pthread_mutex_unlock(&c->tx_lock);
-	if (allowed)
-		nbd_err("export '%s': cannot %s %u bytes at %llu of %s: %s", c->export->name,
-			names[req->type], req->length, (unsigned long long)req->offset,
-			c->export->path,
-			error == NBD_WIRE_ENOSPC ?
-				"no space left; free some or the client loses data" :
-				"I/O error");
-}
-
-static void answer(struct srv_conn *c, struct srv_worker *w)
-{
-	uint32_t error = srv_execute(c->backend, c->export, &w->req, w->buf);
-
-	/* Perhaps it was never begun: an error would be taken for the disk's */
-	if (atomic_load(&c->ended))
+	if (!nbd_log_allowed(&c->log_limit, (time_t)(c->loop->now / 1000)))
 		return;
-	if (error)
-		log_failure(c, &w->req, error);
-	reply(c, w, error);
+	nbd_err("export '%s': cannot %s %u bytes at %llu of %s: %s", c->export->name,
+		names[req->type], req->length, (unsigned long long)req->offset, c->export->path,
+		error == NBD_WIRE_ENOSPC ? "no space left; free some or the client loses data" :
+					   "I/O error");
 }
 
-/* Answer at once if that takes no wait, or if nobody could take over the reading */
-static bool answer_inline(struct srv_conn *c, struct srv_worker *w)
+/* Send to the disk what may go there; what has not been begun when @c is ended never is */
+static void feed_disk(struct srv_conn *c)
 {
-	const struct srv_request *req = &w->req;
+	struct srv_req *req;
+	int kind;
 
-	if (req->error || (!req->length && req->type != NBD_WIRE_CMD_FLUSH)) {
-		reply(c, w, req->error);
-		return true;
+	for (kind = 0; kind < SRV_DISK_KINDS; kind++) {
+		while (c->at_disk[kind] < c->max_at_disk &&
+		       (req = srv_req_take(&c->pending[kind]))) {
+			if (atomic_load(&c->ended)) {
+				free_request(req);
+				continue;
+			}
+			c->at_disk[kind]++;
+			srv_disk_begin(req);
+		}
 	}
-	if (req->type == NBD_WIRE_CMD_READ && req->length <= INLINE_MAX &&
-	    !c->backend->ops->read_cached(c->backend, w->buf, req->length, req->offset)) {
-		reply(c, w, 0);
-		return true;
+}
+
+static enum srv_disk_kind disk_kind(const struct srv_request *r)
+{
+	return r->type == NBD_WIRE_CMD_READ ? SRV_DISK_READS : SRV_DISK_CHANGES;
+}
+
+void srv_conn_completed(struct srv_req *req, uint32_t error)
+{
+	struct srv_conn *c = req->conn;
+
+	c->at_disk[disk_kind(&req->r)]--;
+	/* Perhaps it was never begun: an error would be taken for the disk's */
+	if (error && !atomic_load(&c->ended))
+		log_failure(c, &req->r, error);
+	queue_reply(req, error);
+	feed_disk(c);
+	srv_list_add(&c->loop->ready, &c->ready);
+}
+
+/* A request that is complete: answer it, or begin it */
+static void begin(struct srv_conn *c, struct srv_req *req)
+{
+	const struct srv_request *r = &req->r;
+	uint32_t error;
+
+	if (r->error || (!r->length && r->type != NBD_WIRE_CMD_FLUSH)) {
+		queue_reply(req, r->error);
+	} else if (srv_disk_now(req, &error)) {
+		if (error && !atomic_load(&c->ended))
+			log_failure(c, r, error);
+		queue_reply(req, error);
+	} else {
+		srv_req_add(&c->pending[disk_kind(r)], req);
+		feed_disk(c);
 	}
-	if (c->max_workers > 1)
+}
+
+/* Receive into @buf, and what is left over into the empty rbuf; false when nothing has come */
+static bool receive(struct srv_conn *c, void *buf, size_t len, size_t *got)
+{
+	struct iovec iov[2] = {
+		{ .iov_base = buf, .iov_len = len },
+		{ .iov_base = c->rbuf, .iov_len = sizeof(c->rbuf) },
+	};
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+	ssize_t n;
+
+	if (!c->readable)
 		return false;
-	answer(c, w);
+	do {
+		n = recvmsg(c->fd, &msg, MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN) {
+		c->readable = false;
+		return false;
+	}
+	if (n <= 0) {
+		end(c, n ? strerror(errno) : "connection closed");
+		return false;
+	}
+	/* Less than there was room for: what comes later is a new event */
+	if ((size_t)n < len + sizeof(c->rbuf) && !c->hung_up)
+		c->readable = false;
+	c->last_io = c->loop->now;
+	*got = (size_t)n < len ? (size_t)n : len;
+	c->rpos = 0;
+	c->rlen = (size_t)n - *got;
 	return true;
 }
 
-static void *worker_main(void *arg);
-
-static bool init_worker(struct srv_conn *c, struct srv_worker *w)
+/* The memory and the payload of the request under way; true when it is complete */
+static bool receive_payload(struct srv_conn *c)
 {
-	w->conn = c;
-	/* Address space for the largest payload; memory comes as it is touched */
-	w->buf = mmap(NULL, NBD_WIRE_DEF_MAX_PAYLOAD, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return w->buf != MAP_FAILED;
-}
+	struct srv_req *req = c->receiving;
+	size_t n = c->rlen - c->rpos;
 
-static bool start_thread(pthread_t *thread, void *(*fn)(void *), void *arg)
-{
-	pthread_attr_t attr;
-	int ret;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	ret = pthread_create(thread, &attr, fn, arg);
-	pthread_attr_destroy(&attr);
-	return !ret;
-}
-
-/* All workers are busy: one more, if there may be; without it the client is only slower */
-static void add_worker(struct srv_conn *c)
-{
-	struct srv_worker *w = &c->workers[c->n_workers];
-
-	if (c->n_workers == c->max_workers)
-		return;
-	if (!init_worker(c, w)) {
-		c->max_workers = c->n_workers;
-		return;
+	if (!get_memory(c, req))
+		return false;
+	if (req->r.type != NBD_WIRE_CMD_WRITE || req->r.error)
+		return true;
+	while (req->got < req->r.length) {
+		if (n > req->r.length - req->got)
+			n = req->r.length - req->got;
+		memcpy(req->buf + req->got, c->rbuf + c->rpos, n);
+		c->rpos += n;
+		req->got += (uint32_t)n;
+		if (req->got == req->r.length)
+			break;
+		if (!receive(c, req->buf + req->got, req->r.length - req->got, &n))
+			return false;
+		req->got += (uint32_t)n;
+		n = c->rlen;
 	}
-	if (!start_thread(&w->thread, worker_main, w)) {
-		munmap(w->buf, NBD_WIRE_DEF_MAX_PAYLOAD);
-		c->max_workers = c->n_workers;
-		return;
-	}
-	c->n_workers++;
+	return true;
 }
 
-static void *worker_main(void *arg)
+static void out_job(struct srv_conn *c, void (*run)(struct srv_job *),
+		    void (*done)(struct srv_job *))
 {
-	struct srv_worker *w = arg;
-	struct srv_conn *c = w->conn;
+	c->job = (struct srv_job){ .loop = c->loop, .run = run, .done = done };
+	c->job_out = true;
+	srv_pool_submit(&c->srv->pool, &c->job);
+}
 
-	pthread_mutex_lock(&c->rx_lock);
-	while (!c->done && next_request(c, w)) {
-		if (answer_inline(c, w))
+static struct srv_conn *job_conn(struct srv_job *job)
+{
+	return srv_entry(job, struct srv_conn, job);
+}
+
+static void run_open(struct srv_job *job)
+{
+	srv_conn_open_export(job_conn(job));
+}
+
+static void opened(struct srv_job *job)
+{
+	struct srv_conn *c = job_conn(job);
+	struct srv_conn_setup *setup = c->setup;
+
+	c->job_out = false;
+	srv_list_add(&c->loop->ready, &c->ready);
+	srv_session_opened(&c->session, setup->result, &setup->info, setup->why);
+	if (!c->session.in_transmission)
+		return;
+	c->deadline = 0;
+	c->last_io = c->loop->now;
+	nbd_info("client %s uses export '%s', %llu bytes%s", c->peer, c->export->name,
+		 (unsigned long long)setup->info.size, c->export->readonly ? ", read-only" : "");
+}
+
+static void run_close(struct srv_job *job)
+{
+	srv_conn_close_export(job_conn(job));
+}
+
+static void closed(struct srv_job *job)
+{
+	struct srv_conn *c = job_conn(job);
+
+	c->job_out = false;
+	srv_list_add(&c->loop->ready, &c->ready);
+}
+
+/* Are older connections gone?  Answer the client when that is known. */
+static void look_at_fence(struct srv_conn *c)
+{
+	enum srv_fence_result result = srv_fence_look(c);
+
+	if (result == SRV_FENCE_WAIT)
+		return;
+	c->fencing = false;
+	atomic_fetch_sub(&c->srv->fencing, 1);
+	srv_session_fenced(&c->session, result == SRV_FENCE_DRAINED);
+}
+
+/* One step of the session; false when it cannot go on now */
+static bool step(struct srv_conn *c)
+{
+	struct srv_session *s = &c->session;
+	const uint8_t *in = c->rbuf + c->rpos;
+	size_t len = c->rlen - c->rpos, got;
+	struct srv_req *req = NULL;
+	enum srv_event ev;
+
+	/* So that there is a place for a request once it has been taken */
+	if (s->in_transmission) {
+		req = new_request(c);
+		if (!req)
+			return false;
+	}
+	ev = srv_session_next(s, &in, &len);
+	c->rpos = c->rlen - len;
+	if (ev == SRV_REQUEST) {
+		req->r = s->req;
+		c->receiving = req;
+		return true;
+	}
+	if (req)
+		put_back(req);
+	switch (ev) {
+	case SRV_MORE:
+		return receive(c, NULL, 0, &got);
+	case SRV_OPEN:
+		out_job(c, run_open, opened);
+		return false;
+	case SRV_FENCE:
+		c->fencing = true;
+		atomic_fetch_add(&c->srv->fencing, 1);
+		srv_fence_begin(c);
+		look_at_fence(c);
+		return true;
+	case SRV_CLOSE:
+		end(c, s->reason);
+		return false;
+	default: /* SRV_SEND: serve() does */
+		return true;
+	}
+}
+
+/* Pieces of what is to be sent, the session's first; how many */
+static size_t gather(const struct srv_conn *c, struct iovec *iov)
+{
+	const struct srv_session *s = &c->session;
+	size_t skip = c->reply_sent, n = 0;
+	struct srv_req *req;
+
+	if (s->out_len)
+		iov[n++] = (struct iovec){ s->out + c->setup_sent, s->out_len - c->setup_sent };
+	for (req = c->replies.first; req && n + 2 <= SEND_IOV; req = req->next) {
+		if (skip < sizeof(req->head)) {
+			iov[n++] = (struct iovec){ req->head + skip, sizeof(req->head) - skip };
+			skip = sizeof(req->head);
+		}
+		skip -= sizeof(req->head);
+		if (req->reply > skip)
+			iov[n++] = (struct iovec){ req->buf + skip, req->reply - skip };
+		skip = 0;
+	}
+	return n;
+}
+
+/* @n bytes of what was gathered have gone */
+static void sent(struct srv_conn *c, size_t n)
+{
+	struct srv_session *s = &c->session;
+	size_t left;
+
+	if (s->out_len) {
+		left = s->out_len - c->setup_sent;
+		c->setup_sent += n < left ? n : left;
+		if (n < left)
+			return;
+		n -= left;
+		c->setup_sent = 0;
+		srv_session_sent(s);
+	}
+	while (c->replies.first) {
+		left = sizeof(c->replies.first->head) + c->replies.first->reply - c->reply_sent;
+		if (n < left) {
+			c->reply_sent += n;
+			return;
+		}
+		n -= left;
+		c->reply_sent = 0;
+		free_request(srv_req_take(&c->replies));
+	}
+}
+
+static void send_all(struct srv_conn *c)
+{
+	struct iovec iov[SEND_IOV];
+	struct msghdr msg = { .msg_iov = iov };
+	ssize_t n;
+
+	while (c->writable && !c->dead && (c->session.out_len || c->replies.first)) {
+		if (atomic_load(&c->ended))
+			return;
+		msg.msg_iovlen = gather(c, iov);
+		n = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n > 0) {
+			c->last_io = c->loop->now;
+			sent(c, (size_t)n);
+		} else if (errno == EAGAIN) {
+			c->writable = false;
+		} else if (errno != EINTR) {
+			cut(c, "replies cannot be sent");
+		}
+	}
+}
+
+/* Read and begin requests for as long as there are any and there is room */
+static void serve(struct srv_conn *c)
+{
+	size_t turn = 0;
+
+	while (c->stage == SRV_CONN_SERVING && !c->job_out && !c->fencing) {
+		/* What the kernel had received before it was shut down is not wanted */
+		if (atomic_load(&c->ended)) {
+			cut(c, "");
+			return;
+		}
+		if (c->session.out_len)
+			send_all(c);
+		if (c->session.out_len)
+			return;
+		if (turn > TURN_BYTES) {
+			srv_list_add(&c->loop->ready, &c->ready);
+			return;
+		}
+		if (!c->receiving && !step(c))
+			return;
+		if (!c->receiving)
 			continue;
-		if (++c->busy == c->n_workers)
-			add_worker(c);
-		pthread_mutex_unlock(&c->rx_lock);
-		answer(c, w);
-		pthread_mutex_lock(&c->rx_lock);
-		c->busy--;
+		if (!receive_payload(c))
+			return;
+		/* It took time to get it: once more, right before it is begun */
+		if (atomic_load(&c->ended))
+			continue;
+		turn += c->receiving->r.length;
+		begin(c, c->receiving);
+		c->receiving = NULL;
 	}
-	pthread_mutex_unlock(&c->rx_lock);
-	return NULL;
 }
 
-static void conn_free(struct srv_conn *c)
+/* Both directions have come to their end in good order, and the server is going */
+static void stop_if_idle(struct srv_conn *c)
 {
-	if (c->fd >= 0)
-		close(c->fd);
-	pthread_mutex_destroy(&c->rx_lock);
-	pthread_mutex_destroy(&c->tx_lock);
-	srv_config_put(c->listed);
-	free(c->workers);
-	free(c);
+	if (c->stage != SRV_CONN_SERVING || c->readable || c->receiving || c->job_out ||
+	    c->fencing || c->rpos < c->rlen || c->session.out_len || !srv_session_idle(&c->session))
+		return;
+	c->quiet = true;
+	end(c, "server shutting down");
+}
+
+static void free_setup(struct srv_conn *c)
+{
+	struct srv_loop *l = c->loop;
+
+	if (!c->setup)
+		return;
+	if (l && l->n_spares < SRV_LOOP_SPARES)
+		l->spares[l->n_spares++] = c->setup;
+	else
+		srv_conn_spare_free(c->setup);
+	c->setup = NULL;
+}
+
+void srv_conn_spare_free(void *setup)
+{
+	munmap(setup, sizeof(struct srv_conn_setup));
+}
+
+static bool get_setup(struct srv_conn *c)
+{
+	struct srv_loop *l = c->loop;
+
+	if (l->n_spares) {
+		c->setup = l->spares[--l->n_spares];
+		return true;
+	}
+	/* Not from the heap, where it would leave holes between those that stay */
+	c->setup = mmap(NULL, sizeof(*c->setup), PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (c->setup == MAP_FAILED)
+		c->setup = NULL;
+	return c->setup;
+}
+
+static bool linger_over(struct srv_conn *c)
+{
+	char waste[4096];
+	ssize_t n;
+
+	do {
+		n = recv(c->fd, waste, sizeof(waste), MSG_DONTWAIT);
+	} while (n > 0 || (n < 0 && errno == EINTR));
+	return !n || errno != EAGAIN;
 }
 
 static void unregister(struct srv_conn *c)
@@ -448,32 +580,184 @@ static void unregister(struct srv_conn *c)
 	else
 		srv->conns = c->next;
 	last = !--srv->clients;
-	conn_free(c);
-	/* Under the lock: the server may be gone right after */
+	/* Under the lock: others shut down the sockets of those on the list */
+	close(c->fd);
+	srv_config_put(c->listed);
+	free(c);
+	/* The same: the server may be gone right after */
 	if (last)
 		eventfd_write(srv->idle_fd, 1);
 	pthread_mutex_unlock(&srv->lock);
 }
 
-static void *conn_main(void *arg)
+static void gone(struct srv_conn *c)
 {
-	struct srv_conn *c = arg;
-	unsigned int i;
+	struct srv_loop *l = c->loop;
 
-	worker_main(&c->workers[0]);
-	/* Nobody reads any more, so nobody adds a worker */
-	for (i = 1; i < c->n_workers; i++)
-		pthread_join(c->workers[i].thread, NULL);
-	/* Its place is free for the connection that may be waiting for it */
-	unclaim(c);
-	srv_fence_leave(c);
-	close_export(c);
-	if (c->quiet)
-		srv_socket_linger(c->fd, srv_now_ms() + SRV_LINGER_MS);
-	for (i = 0; i < c->n_workers; i++)
-		munmap(c->workers[i].buf, NBD_WIRE_DEF_MAX_PAYLOAD);
+	free_setup(c);
+	srv_list_del(&c->all);
+	srv_list_del(&c->ready);
+	srv_list_del(&c->timed);
+	srv_list_del(&c->waiting);
+	atomic_fetch_sub(&l->clients, 1);
 	unregister(c);
+}
+
+/* Drop what is not to be sent or begun any longer; true when nothing is left under way */
+static bool finished(struct srv_conn *c)
+{
+	if (atomic_load(&c->ended) || c->dead) {
+		free_queue(&c->replies);
+		free_queue(&c->pending[SRV_DISK_READS]);
+		free_queue(&c->pending[SRV_DISK_CHANGES]);
+		c->session.out_len = 0;
+	}
+	if (c->receiving) {
+		free_request(c->receiving);
+		c->receiving = NULL;
+	}
+	if (c->fencing) {
+		c->fencing = false;
+		atomic_fetch_sub(&c->srv->fencing, 1);
+	}
+	return !c->n_requests && !c->session.out_len && !c->job_out;
+}
+
+/* Go through the stages of the end as far as possible; true when the connection is gone */
+static bool finish(struct srv_conn *c)
+{
+	if (c->stage == SRV_CONN_FINISHING && finished(c)) {
+		/* Its place is free for the connection that may be waiting for it */
+		srv_conn_unclaim(c);
+		srv_fence_leave(c);
+		c->stage = SRV_CONN_CLOSING;
+		if (c->backend || c->config)
+			out_job(c, run_close, closed);
+	}
+	if (c->stage == SRV_CONN_CLOSING && !c->job_out) {
+		c->stage = SRV_CONN_GONE;
+		/* With unread input a close would reset, and take replies on their way with it */
+		if (c->quiet && !c->dead && !shutdown(c->fd, SHUT_WR)) {
+			c->stage = SRV_CONN_LINGERING;
+			c->deadline = c->loop->now + SRV_LINGER_MS;
+			srv_list_add(&c->loop->timed, &c->timed);
+		}
+	}
+	if (c->stage == SRV_CONN_LINGERING && linger_over(c))
+		c->stage = SRV_CONN_GONE;
+	return c->stage == SRV_CONN_GONE;
+}
+
+void srv_conn_run(struct srv_conn *c)
+{
+	bool stopping = atomic_load(&c->srv->stopping);
+
+	if (stopping)
+		srv_session_shutdown(&c->session);
+	if (c->fencing && c->stage == SRV_CONN_SERVING)
+		look_at_fence(c);
+	serve(c);
+	send_all(c);
+	if (c->session.in_transmission && !c->session.out_len)
+		free_setup(c);
+	if (atomic_load(&c->ended))
+		cut(c, "");
+	if (stopping)
+		stop_if_idle(c);
+	if (!c->deadline && !c->fencing && !stopping && !(c->export && c->export->timeout) &&
+	    c->stage == SRV_CONN_SERVING && c->session.in_transmission)
+		srv_list_del(&c->timed);
+	else
+		srv_list_add(&c->loop->timed, &c->timed);
+	if (finish(c))
+		gone(c);
+}
+
+void srv_conn_event(struct srv_conn *c, uint32_t events)
+{
+	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		c->readable = true;
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		c->hung_up = true;
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+		c->writable = true;
+}
+
+void srv_conn_stopping(struct srv_conn *c)
+{
+	/* What has arrived already is still answered */
+	c->readable = true;
+	srv_list_add(&c->loop->ready, &c->ready);
+}
+
+void srv_conn_attached(struct srv_conn *c, int error)
+{
+	c->last_io = c->loop->now;
+	if (error)
+		cut(c, strerror(-error));
+	else if (!get_setup(c))
+		cut(c, "no memory for its handshake");
+	else
+		srv_session_lend(&c->session, &c->setup->hs);
+}
+
+/* Is it too late for what the connection is at? */
+static const char *too_late(const struct srv_conn *c)
+{
+	int64_t now = c->loop->now;
+
+	if (atomic_load(&c->srv->stopping) && now >= atomic_load(&c->srv->drain_deadline))
+		return "server shutting down, client in the middle of a message";
+	if (c->stage != SRV_CONN_SERVING)
+		return NULL;
+	/* Once it has been told of the fence's end the client may leave by itself */
+	if (c->deadline && now >= c->deadline && !c->fencing)
+		return "no handshake in time";
+	if (c->session.in_transmission && c->export->timeout && !c->n_requests &&
+	    now - c->last_io >= (int64_t)c->export->timeout * 1000)
+		return "idle for too long";
 	return NULL;
+}
+
+void srv_conn_tick(struct srv_conn *c)
+{
+	const char *why;
+
+	if (c->stage == SRV_CONN_LINGERING) {
+		if (c->loop->now >= c->deadline) {
+			c->stage = SRV_CONN_GONE;
+			srv_list_add(&c->loop->ready, &c->ready);
+		}
+		return;
+	}
+	why = too_late(c);
+	if (why)
+		cut(c, why);
+	if (why || c->fencing)
+		srv_list_add(&c->loop->ready, &c->ready);
+}
+
+void srv_conn_reclaim(struct srv_loop *l)
+{
+	const struct srv_conn *first = srv_entry(l->waiting.next, struct srv_conn, waiting);
+	struct srv_conn *c, *worst = NULL;
+	struct srv_list *item;
+
+	if (l->now - first->wait_from < RECLAIM_MS)
+		return;
+	for (item = l->all.next; item != &l->all; item = item->next) {
+		c = srv_entry(item, struct srv_conn, all);
+		/* The disk's delay is not the client's */
+		if (!c->n_requests || c->at_disk[SRV_DISK_READS] || c->at_disk[SRV_DISK_CHANGES] ||
+		    l->now - c->last_io < RECLAIM_MS)
+			continue;
+		if (!worst || c->memory > worst->memory)
+			worst = c;
+	}
+	if (!worst)
+		return;
+	cut(worst, "it holds memory that others wait for, and neither sends nor reads");
+	srv_list_add(&l->ready, &worst->ready);
 }
 
 static bool list_export(void *ctx, unsigned int i, const char **name, const char **description)
@@ -493,27 +777,28 @@ static struct srv_conn *conn_new(struct srv_server *srv, int fd,
 				 const struct sockaddr_storage *addr)
 {
 	struct srv_conn *c = calloc(1, sizeof(*c));
+	int kind;
 
 	if (!c)
 		return NULL;
 	c->srv = srv;
 	c->fd = fd;
 	c->addr = *addr;
-	pthread_mutex_init(&c->rx_lock, NULL);
-	pthread_mutex_init(&c->tx_lock, NULL);
+	srv_list_init(&c->all);
+	srv_list_init(&c->ready);
+	srv_list_init(&c->timed);
+	srv_list_init(&c->waiting);
+	for (kind = 0; kind < SRV_DISK_KINDS; kind++)
+		srv_req_queue_init(&c->pending[kind]);
+	srv_req_queue_init(&c->replies);
 	srv_peer_name(addr, c->peer, sizeof(c->peer));
+	c->readable = true;
+	c->writable = true;
 	c->listed = srv_server_config(srv);
 	c->deadline = srv_now_ms() + (int64_t)c->listed->handshake_timeout * 1000;
-	c->max_workers = (unsigned int)c->listed->max_threads;
+	c->max_at_disk = (unsigned int)c->listed->max_threads;
 	srv_session_init(&c->session, c->listed->allowlist ? list_export : NULL, c);
 	c->session.can_fence = !srv->one_client;
-	c->workers = calloc(c->max_workers, sizeof(*c->workers));
-	if (!c->workers || !init_worker(c, &c->workers[0])) {
-		c->fd = -1; /* the caller closes it */
-		conn_free(c);
-		return NULL;
-	}
-	c->n_workers = 1;
 	return c;
 }
 
@@ -536,10 +821,10 @@ static bool register_conn(struct srv_conn *c)
 	return room;
 }
 
-int srv_conn_start(struct srv_server *srv, int fd, const struct sockaddr_storage *addr)
+int srv_conn_start(struct srv_server *srv, struct srv_loop *own, int fd,
+		   const struct sockaddr_storage *addr)
 {
 	struct srv_conn *c;
-	pthread_t thread;
 
 	srv_socket_tune(fd, addr->ss_family);
 	c = conn_new(srv, fd, addr);
@@ -548,15 +833,11 @@ int srv_conn_start(struct srv_server *srv, int fd, const struct sockaddr_storage
 		return -ENOMEM;
 	}
 	if (!register_conn(c)) {
-		munmap(c->workers[0].buf, NBD_WIRE_DEF_MAX_PAYLOAD);
-		conn_free(c);
+		close(fd);
+		srv_config_put(c->listed);
+		free(c);
 		return -EUSERS;
 	}
-	if (!start_thread(&thread, conn_main, c)) {
-		munmap(c->workers[0].buf, NBD_WIRE_DEF_MAX_PAYLOAD);
-		unregister(c);
-		return -EAGAIN;
-	}
-	pthread_detach(thread);
+	srv_loop_assign(srv, own, c);
 	return 0;
 }

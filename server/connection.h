@@ -1,29 +1,45 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One client: a socket, the session that speaks to it, and the threads that
- * serve it.  The layer above the engine that knows sockets, and the only one
- * to change when connections are no longer threads.
+ * One client: a socket, the session that speaks to it, and the requests it has
+ * under way.  A connection belongs to one event loop, whose thread alone touches
+ * it, but for what is said to have a lock, and for what a job of the pool has
+ * been given while the job is out.
  */
 #ifndef SRV_CONNECTION_H
 #define SRV_CONNECTION_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/socket.h>
 
 #include "server/backend.h"
+#include "server/list.h"
+#include "server/loop.h"
 #include "server/server.h"
 #include "server/session.h"
 
-#define SRV_CONN_RBUF 65536
-#define SRV_PEER_LEN  120
+#define SRV_CONN_RBUF	  4096
+#define SRV_CONN_REQUESTS 128 /* under way at a time; more are left in the socket */
+#define SRV_PEER_LEN	  120
 
-struct srv_worker {
-	struct srv_conn *conn;
-	pthread_t thread;
-	uint8_t *buf; /* one payload; only touched pages cost memory */
-	struct srv_request req;
+/* A connection from its accept to its end, in this order */
+enum srv_conn_stage {
+	SRV_CONN_SERVING,
+	SRV_CONN_FINISHING, /* nothing more is read; what has been begun is finished */
+	SRV_CONN_CLOSING,   /* the pool closes the export */
+	SRV_CONN_LINGERING, /* the client is given time to hang up */
+	SRV_CONN_GONE,
+};
+
+/* What waits for the disk, or is there, is counted by kind: reads do not wait for changes */
+enum srv_disk_kind { SRV_DISK_READS, SRV_DISK_CHANGES, SRV_DISK_KINDS };
+
+/* What only a handshake needs; the session's buffers are in it */
+struct srv_conn_setup {
+	struct srv_handshake hs;
+	enum srv_open_result result; /* of opening an export */
+	struct srv_export_info info;
+	char why[SRV_MAX_REASON]; /* it was refused */
 };
 
 struct srv_conn {
@@ -34,39 +50,75 @@ struct srv_conn {
 	uint64_t turn;			  /* in its session, 0: in none; srv->lock, as both below */
 	uint8_t session_id[NBD_WIRE_X_SESSION_ID_LEN];
 	uint32_t session_link;
+	atomic_bool ended; /* a newer connection of its session has come: begin nothing */
+
+	struct srv_loop *loop;			    /* set before the loop gets it */
+	struct srv_list all, ready, timed, waiting; /* the loop's lists of these names */
 	int fd;
 	struct sockaddr_storage addr;
-	char peer[SRV_PEER_LEN]; /* addr, for messages */
-
+	char peer[SRV_PEER_LEN];   /* addr, for messages */
 	struct srv_config *listed; /* in force when the client came: what LIST shows */
+
+	/* The export: the pool's while one of its jobs is out */
 	struct srv_config *config; /* holds @export */
 	const struct srv_export *export;
 	struct srv_backend *backend;
-	atomic_bool dead;  /* the socket has failed */
-	atomic_bool ended; /* a newer connection of its session has come: begin nothing */
+	struct srv_job job;
+	bool job_out;
 
-	/* Locks: rx before tx, never the other way */
-	pthread_mutex_t tx_lock;	/* whole replies go out one after the other */
-	struct nbd_log_limit log_limit; /* tx_lock */
+	enum srv_conn_stage stage;
+	bool readable; /* perhaps: the socket has not said otherwise */
+	bool hung_up;  /* the client sends nothing more */
+	bool writable; /* perhaps, the same */
+	bool dead;     /* nothing can be sent any longer */
+	bool quiet;    /* stopping, and nothing was left to answer */
+	bool fencing;  /* waiting for older connections, until @fence_end */
+	int64_t fence_end;
+	int64_t deadline;  /* of the handshake, and later of lingering; 0: none */
+	int64_t last_io;   /* when something was last received or sent */
+	int64_t wait_from; /* on the loop's list waiting since */
+	struct nbd_log_limit log_limit;
 
-	pthread_mutex_t rx_lock; /* of all below: who reads the socket */
-	bool done;		 /* nothing more is to be read */
-	bool quiet;		 /* stopping, and nothing is left to answer */
-	int64_t deadline;	 /* of the handshake; 0: none */
-	unsigned int max_workers;
-	unsigned int n_workers;
-	unsigned int busy; /* workers that answer a request just now */
-	struct srv_worker *workers;
+	struct srv_conn_setup *setup; /* NULL once the handshake is over and sent */
+	size_t setup_sent;	      /* bytes of the session's output */
+	unsigned int n_requests;
+	size_t memory; /* of the arena, for its requests */
+	unsigned int max_at_disk;
+	unsigned int at_disk[SRV_DISK_KINDS];
+	struct srv_req_queue pending[SRV_DISK_KINDS]; /* to go to the disk */
+	struct srv_req_queue replies;		      /* to be sent, in this order */
+	size_t reply_sent;			      /* bytes of the first one */
+	struct srv_req *receiving;		      /* whose memory or payload is still to come */
+	struct srv_session session;
 	size_t rpos, rlen; /* unread bytes in rbuf are rbuf[rpos..rlen) */
 	uint8_t rbuf[SRV_CONN_RBUF];
-	struct srv_session session;
 };
 
 /*
- * Serve a client that has connected, in threads of its own.  Takes over @fd,
- * also when it fails.  Returns 0 or a negative errno.
+ * Serve a client that has connected, in the loop that has the fewest.  Takes
+ * over @fd, also when it fails.  Returns 0 or a negative errno.
  */
-int srv_conn_start(struct srv_server *srv, int fd, const struct sockaddr_storage *addr);
+int srv_conn_start(struct srv_server *srv, struct srv_loop *own, int fd,
+		   const struct sockaddr_storage *addr);
+
+/* For the connection's loop: */
+void srv_conn_attached(struct srv_conn *c, int error);
+void srv_conn_event(struct srv_conn *c, uint32_t events); /* of epoll */
+void srv_conn_stopping(struct srv_conn *c);		  /* the server is told to stop */
+void srv_conn_tick(struct srv_conn *c); /* the time has come to look at deadlines */
+void srv_conn_run(struct srv_conn *c);	/* whatever can be done; may free it */
+/* Others wait for memory: end who holds some and does not get on */
+void srv_conn_reclaim(struct srv_loop *l);
+void srv_conn_spare_free(void *setup);
+
+/* A request has come back from the disk */
+void srv_conn_completed(struct srv_req *req, uint32_t error);
+
+/* exports.c, for the pool: open what the session asks for into c->setup; close it again */
+void srv_conn_open_export(struct srv_conn *c);
+void srv_conn_close_export(struct srv_conn *c);
+/* Give up the place among the most connections an export may have */
+void srv_conn_unclaim(struct srv_conn *c);
 
 /* Carry out a request that has been checked; @buf holds or takes its data */
 uint32_t srv_execute(struct srv_backend *b, const struct srv_export *export,

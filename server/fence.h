@@ -3,20 +3,27 @@
 #ifndef SRV_FENCE_H
 #define SRV_FENCE_H
 
-#include <stdbool.h>
-
 #include "server/connection.h"
 
-/*
- * Announce @c in the session its engine was told of, end every older connection
- * of it, and wait until none of these is at work any longer: for
- * NBD_WIRE_X_SESSION_DRAIN_S at most, and no longer than @c has for its handshake,
- * is not ended itself, and the server runs.  Asking again waits again.
- * True when nothing that came on them can reach the disk any more.
- */
-bool srv_fence(struct srv_conn *c);
+enum srv_fence_result {
+	SRV_FENCE_WAIT,	   /* not known yet: ask again when loop->fence_moved says so, or later */
+	SRV_FENCE_DRAINED, /* nothing that came on older connections can reach the disk any more */
+	SRV_FENCE_GAVE_UP, /* it took too long, the server stops, or @c has itself been ended */
+};
 
-/* All threads of @c have finished: whoever waits for it may go on */
+/*
+ * Announce @c in the session its engine was told of, and end every older
+ * connection of it.  Once more when the client asks again.
+ */
+void srv_fence_begin(struct srv_conn *c);
+
+/*
+ * Are they still at work?  Waiting takes NBD_WIRE_X_SESSION_DRAIN_S at most, and
+ * no longer than @c has for its handshake.
+ */
+enum srv_fence_result srv_fence_look(struct srv_conn *c);
+
+/* Nothing of @c is under way any longer: whoever waits for it may go on */
 void srv_fence_leave(struct srv_conn *c);
 
 #endif /* SRV_FENCE_H */

@@ -22,7 +22,7 @@ static uint8_t *out_space(struct srv_session *s, size_t n)
 
 static size_t out_left(const struct srv_session *s)
 {
-	return sizeof(s->out) - s->out_len;
+	return SRV_MAX_OUT - s->out_len;
 }
 
 /* The head of an option reply; @len bytes of data are to follow */
@@ -332,6 +332,7 @@ void srv_session_opened(struct srv_session *s, enum srv_open_result result,
 			return;
 	}
 	s->in_transmission = true;
+	s->in = s->header;
 	s->state = SRV_HEADER;
 }
 

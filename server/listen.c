@@ -18,9 +18,7 @@
 #include "server/connection.h"
 #include "server/socket.h"
 
-#define BACKLOG	 128
-/* How long to leave new clients waiting when there are no file descriptors */
-#define PAUSE_MS 100
+#define BACKLOG 1024
 
 static int add_socket(struct srv_listener *l, int family, const struct sockaddr *addr,
 		      socklen_t len)
@@ -183,35 +181,49 @@ void srv_listen_close(struct srv_listener *l)
 	l->unix_path = NULL;
 }
 
-bool srv_listen_accept(struct srv_server *srv, int fd)
+/* They keep their place in the queue until others have left */
+static enum srv_accept_result no_room(struct srv_server *srv)
+{
+	int err = errno;
+
+	if (srv_server_may_log(srv))
+		nbd_warn("new clients have to wait: %s", strerror(err));
+	return SRV_ACCEPT_PAUSE;
+}
+
+enum srv_accept_result srv_listen_accept(struct srv_server *srv, struct srv_loop *own, int fd)
 {
 	struct sockaddr_storage addr = { 0 };
 	socklen_t len = sizeof(addr);
 	char peer[SRV_PEER_LEN];
 	int ret, conn;
 
+	if (!srv_server_has_place(srv)) {
+		errno = EMFILE;
+		return no_room(srv);
+	}
 	conn = accept4(fd, (struct sockaddr *)&addr, &len, SOCK_CLOEXEC);
 	if (conn >= 0) {
-		srv_peer_name(&addr, peer, sizeof(peer));
-		ret = srv_conn_start(srv, conn, &addr);
-		if (ret && srv_server_may_log(srv))
+		ret = srv_conn_start(srv, own, conn, &addr);
+		if (ret && srv_server_may_log(srv)) {
+			srv_peer_name(&addr, peer, sizeof(peer));
 			nbd_warn("client %s turned away: %s", peer,
 				 ret == -EUSERS ? "max_clients clients are connected" :
 						  strerror(-ret));
-		return true;
+		}
+		return SRV_ACCEPTED;
 	}
 	switch (errno) {
 	case EMFILE:
 	case ENFILE:
 	case ENOBUFS:
 	case ENOMEM:
-		/* They keep their place in the queue until others have left */
-		if (srv_server_may_log(srv))
-			nbd_warn("new clients have to wait: %s", strerror(errno));
-		return false;
+		return no_room(srv);
+	case EAGAIN:
+		return SRV_ACCEPT_NONE;
 	default:
-		/* A client that has given up in the meantime, or nothing at all */
-		return true;
+		/* A client that has given up in the meantime */
+		return SRV_ACCEPTED;
 	}
 }
 
@@ -236,7 +248,7 @@ static bool told_to_end(int signal_fd)
 }
 
 /* Wait for every connection to end; -1 when some do not in time, or before a second signal */
-static int drain(struct srv_server *srv, int signal_fd)
+static int drain(struct srv_server *srv, struct srv_listener *l, int signal_fd)
 {
 	struct pollfd p[2] = {
 		{ .fd = srv->idle_fd, .events = POLLIN },
@@ -248,6 +260,7 @@ static int drain(struct srv_server *srv, int signal_fd)
 	eventfd_t count;
 
 	srv_server_stop(srv);
+	srv_listen_close(l);
 	for (;;) {
 		pthread_mutex_lock(&srv->lock);
 		clients = srv->clients;
@@ -269,25 +282,22 @@ static int drain(struct srv_server *srv, int signal_fd)
 	return -1;
 }
 
-/* One turn of the main loop; true when the server is to stop */
-static bool turn(struct srv_server *srv, struct srv_listener *l, int signal_fd,
-		 srv_reload_fn reload, void *ctx)
+/* One turn of the main thread; true when the server is to stop */
+static bool turn(struct srv_server *srv, bool listening, int signal_fd, srv_reload_fn reload,
+		 void *ctx)
 {
-	struct pollfd p[SRV_MAX_LISTEN + 2] = {
+	struct pollfd p[2] = {
 		{ .fd = signal_fd, .events = POLLIN },
 		{ .fd = srv->idle_fd, .events = POLLIN },
 	};
 	struct signalfd_siginfo si;
 	eventfd_t count;
-	unsigned int i;
 
-	for (i = 0; i < l->n; i++)
-		p[i + 2] = (struct pollfd){ .fd = l->fd[i], .events = POLLIN };
-	if (poll(p, l->n + 2, -1) < 0)
+	if (poll(p, 2, -1) < 0)
 		return false;
 	if (p[1].revents) {
 		eventfd_read(srv->idle_fd, &count);
-		if (!l->n)
+		if (!listening)
 			return true;
 	}
 	if (p[0].revents && read(signal_fd, &si, sizeof(si)) == sizeof(si)) {
@@ -295,18 +305,13 @@ static bool turn(struct srv_server *srv, struct srv_listener *l, int signal_fd,
 			return true;
 		reload_config(srv, reload, ctx);
 	}
-	for (i = 0; i < l->n; i++) {
-		if (p[i + 2].revents && !srv_listen_accept(srv, l->fd[i]))
-			poll(p, 1, PAUSE_MS); /* a signal still ends the pause */
-	}
 	return false;
 }
 
 int srv_run(struct srv_server *srv, struct srv_listener *l, int signal_fd, srv_reload_fn reload,
 	    void *ctx)
 {
-	while (!turn(srv, l, signal_fd, reload, ctx))
+	while (!turn(srv, l->n, signal_fd, reload, ctx))
 		;
-	srv_listen_close(l);
-	return drain(srv, signal_fd);
+	return drain(srv, l, signal_fd);
 }

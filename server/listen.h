@@ -19,8 +19,14 @@ struct srv_listener {
 int srv_listen_open(struct srv_listener *l, const struct srv_config *config);
 void srv_listen_close(struct srv_listener *l);
 
-/* Accept what is waiting on one socket; false when it is better to pause a little */
-bool srv_listen_accept(struct srv_server *srv, int fd);
+enum srv_accept_result {
+	SRV_ACCEPTED,
+	SRV_ACCEPT_NONE,  /* nobody is waiting */
+	SRV_ACCEPT_PAUSE, /* there is no room: it is better to pause a little */
+};
+
+/* Accept one client that is waiting on a socket, for a loop */
+enum srv_accept_result srv_listen_accept(struct srv_server *srv, struct srv_loop *own, int fd);
 
 /* A new configuration for SIGHUP, or NULL to keep the one in force */
 typedef struct srv_config *(*srv_reload_fn)(void *ctx);

@@ -155,8 +155,7 @@ static int start_inetd(struct srv_server *srv)
 		return -1;
 	}
 	fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
-	srv->one_client = true;
-	ret = fd < 0 ? -errno : srv_conn_start(srv, fd, &addr);
+	ret = fd < 0 ? -errno : srv_conn_start(srv, &srv->loops[0], fd, &addr);
 	if (!ret)
 		return 0;
 	nbd_err("cannot serve the client on standard input: %s", strerror(-ret));
@@ -208,6 +207,9 @@ static int serve(struct srv_options *o, struct srv_config *config)
 		goto out;
 	if (detach(o, config, &pid_path))
 		goto out;
+	srv.one_client = o->inetd;
+	if (srv_server_start(&srv, o->inetd ? NULL : &listener))
+		goto out;
 	if (o->inetd && start_inetd(&srv))
 		goto out;
 	if (!o->inetd)
@@ -216,7 +218,7 @@ static int serve(struct srv_options *o, struct srv_config *config)
 			 config->unixsock && !config->duallisten ? config->unixsock : config->port);
 
 	if (srv_run(&srv, &listener, signal_fd, reload, o)) {
-		/* Threads still use the server: end the process without touching it */
+		/* Its threads still use the server: end the process without touching it */
 		if (pid_path)
 			unlink(pid_path);
 		_exit(EXIT_CUT_OFF);

@@ -15,6 +15,8 @@ static const struct option longopts[] = {
 	{ "dont-fork", no_argument, NULL, 'd' },
 	{ "handshake-timeout", required_argument, NULL, 'H' },
 	{ "help", no_argument, NULL, 'h' },
+	{ "io", required_argument, NULL, 'I' },
+	{ "loops", required_argument, NULL, 'L' },
 	{ "max-connection", required_argument, NULL, 'M' },
 	{ "max-connections", required_argument, NULL, 'M' },
 	{ "multi-file", no_argument, NULL, 'm' },
@@ -38,8 +40,10 @@ void srv_options_help(void)
 	       "  -d, --dont-fork                stay in the foreground, the same as -n\n"
 	       "      --handshake-timeout SECS   time a client has to open an export (default %d)\n"
 	       "  -h, --help                     show this text\n"
+	       "      --io auto|uring|threads    what does the disk's work (default auto)\n"
 	       "  -l, --authorize-file FILE      addresses that may use the export\n"
 	       "                                 (default " SRV_DEF_ALLOW ", if it exists)\n"
+	       "      --loops N                  event loops (default: one for each core)\n"
 	       "  -M, --max-connections N        at most N connections to the export\n"
 	       "  -n, --nodaemon                 stay in the foreground, log to standard error\n"
 	       "  -o, --output-config SECTION    print the export as a section of a configuration\n"
@@ -177,6 +181,17 @@ static enum srv_option_result parse_option(struct srv_options *o, int c, const c
 		if (!set_number(&o->handshake_timeout, "--handshake-timeout", arg, 1, 3600))
 			return SRV_OPTIONS_BAD;
 		break;
+	case 'I':
+		o->io_given = true;
+		if (srv_config_io(arg, &o->io)) {
+			nbd_err("--io %s: expected auto, uring or threads", arg);
+			return SRV_OPTIONS_BAD;
+		}
+		break;
+	case 'L':
+		if (!set_number(&o->loops, "--loops", arg, 1, SRV_MAX_LOOPS))
+			return SRV_OPTIONS_BAD;
+		break;
 	case 'r':
 		o->readonly = true;
 		break;
@@ -262,6 +277,10 @@ struct srv_config *srv_options_config(const struct srv_options *o)
 	}
 	if (o->handshake_timeout)
 		config->handshake_timeout = o->handshake_timeout;
+	if (o->loops)
+		config->loops = o->loops;
+	if (o->io_given)
+		config->io = o->io;
 	if (!config->exports->len) {
 		nbd_err("%s: no export; add a section with exportname = FILE", file);
 		goto err;

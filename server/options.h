@@ -27,6 +27,9 @@ struct srv_options {
 	uint64_t size;
 	uint64_t max_connections;
 	uint64_t handshake_timeout; /* 0: not given */
+	uint64_t loops;		    /* the same */
+	enum srv_io io;
+	bool io_given;
 	bool readonly;
 	bool foreground;
 	bool inetd; /* port 0: the client is on standard input */

@@ -1,9 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "server/server.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
+#include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+/* For authorization files, a reload, a client that is turned away */
+#define SPARE_FDS 4
+/* Of each event loop */
+#define LOOP_FDS  3
 
 int64_t srv_now_ms(void)
 {
@@ -15,27 +24,78 @@ int64_t srv_now_ms(void)
 
 int srv_server_init(struct srv_server *srv, struct srv_config *config)
 {
-	pthread_condattr_t attr;
-
-	*srv = (struct srv_server){ .config = config, .stop_fd = -1, .idle_fd = -1 };
+	*srv = (struct srv_server){ .config = config, .idle_fd = -1 };
 	pthread_mutex_init(&srv->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&srv->left, &attr);
-	pthread_condattr_destroy(&attr);
-	srv->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	pthread_cond_init(&srv->stopped, NULL);
 	srv->idle_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return srv->stop_fd < 0 || srv->idle_fd < 0 ? -errno : 0;
+	return srv->idle_fd < 0 ? -errno : 0;
+}
+
+/* As many as configured, but for each there must be memory for the largest request */
+static unsigned int count_loops(const struct srv_config *config)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t n = config->loops ? config->loops : (uint64_t)(cores > 0 ? cores : 1);
+
+	if (n > SRV_MAX_LOOPS)
+		n = SRV_MAX_LOOPS;
+	if (n > config->buffer_memory / SRV_ARENA_MAX)
+		n = config->buffer_memory / SRV_ARENA_MAX;
+	return n ? (unsigned int)n : 1;
+}
+
+/* Each client takes two descriptors; some are in use already, or needed for a moment */
+static unsigned int count_places(unsigned int n_loops)
+{
+	struct rlimit limit;
+	unsigned int used = SPARE_FDS + LOOP_FDS * n_loops;
+	DIR *dir;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > UINT_MAX)
+		return UINT_MAX;
+	dir = opendir("/proc/self/fd");
+	while (dir && readdir(dir))
+		used++;
+	if (dir)
+		closedir(dir);
+	return limit.rlim_cur > used + 2 ? ((unsigned int)limit.rlim_cur - used) / 2 : 1;
+}
+
+bool srv_server_has_place(struct srv_server *srv)
+{
+	bool place;
+
+	pthread_mutex_lock(&srv->lock);
+	place = srv->clients < srv->places;
+	pthread_mutex_unlock(&srv->lock);
+	return place;
+}
+
+int srv_server_start(struct srv_server *srv, const struct srv_listener *listener)
+{
+	int ret;
+
+	srv->n_loops = srv->one_client ? 1 : count_loops(srv->config);
+	srv->places = count_places(srv->n_loops);
+	ret = srv_pool_init(&srv->pool);
+	if (!ret)
+		ret = srv_loops_start(srv, listener);
+	if (!ret)
+		return 0;
+	nbd_err("cannot start %u event loops: %s", srv->n_loops, strerror(-ret));
+	return -1;
 }
 
 void srv_server_destroy(struct srv_server *srv)
 {
-	if (srv->stop_fd >= 0)
-		close(srv->stop_fd);
+	if (srv->loops)
+		srv_loops_end(srv);
+	if (srv->pool.threads)
+		srv_pool_destroy(&srv->pool);
 	if (srv->idle_fd >= 0)
 		close(srv->idle_fd);
 	srv_config_put(srv->config);
-	pthread_cond_destroy(&srv->left);
+	pthread_cond_destroy(&srv->stopped);
 	pthread_mutex_destroy(&srv->lock);
 }
 
@@ -64,11 +124,18 @@ void srv_server_stop(struct srv_server *srv)
 {
 	atomic_store(&srv->drain_deadline, srv_now_ms() + SRV_DRAIN_MS);
 	atomic_store(&srv->stopping, true);
-	/* Cannot fail: the counter is nowhere near its maximum */
-	eventfd_write(srv->stop_fd, 1);
-	/* Under the lock: nobody is between looking at stopping and waiting */
+	srv_loop_wake_all(srv);
 	pthread_mutex_lock(&srv->lock);
-	pthread_cond_broadcast(&srv->left);
+	while (srv->n_stopped < srv->n_loops)
+		pthread_cond_wait(&srv->stopped, &srv->lock);
+	pthread_mutex_unlock(&srv->lock);
+}
+
+void srv_server_loop_stopped(struct srv_server *srv)
+{
+	pthread_mutex_lock(&srv->lock);
+	srv->n_stopped++;
+	pthread_cond_signal(&srv->stopped);
 	pthread_mutex_unlock(&srv->lock);
 }
 

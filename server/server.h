@@ -10,6 +10,8 @@
 
 #include "common/log.h"
 #include "server/config.h"
+#include "server/loop.h"
+#include "server/pool.h"
 
 /* How long a shutdown may take before the rest is cut off, in milliseconds */
 #define SRV_DRAIN_MS  10000
@@ -19,15 +21,20 @@
 struct srv_conn;
 
 struct srv_server {
-	int stop_fd;			/* eventfd, readable for ever once stopping */
 	int idle_fd;			/* eventfd, written when the last connection ends */
-	atomic_bool stopping;		/* set before stop_fd is written */
+	atomic_bool stopping;		/* set before the loops are woken */
 	_Atomic int64_t drain_deadline; /* srv_now_ms() at which stopping ends; set before */
-	bool one_client;		/* set at the start: others have their own processes */
-	pthread_mutex_t lock;		/* of all below */
-	pthread_cond_t left;		/* a connection has left its session or must not wait */
-	uint64_t turns;			/* the last one taken in a session, see fence.c */
-	struct srv_config *config;	/* in force for new clients */
+	struct srv_loop *loops;		/* they and the pool: from the start to the end */
+	unsigned int n_loops;
+	struct srv_pool pool;
+	atomic_uint fencing;	   /* connections that wait for older ones */
+	unsigned int places;	   /* clients there are file descriptors for */
+	bool one_client;	   /* set at the start: others have their own processes */
+	pthread_mutex_t lock;	   /* of all below */
+	pthread_cond_t stopped;	   /* a loop has */
+	unsigned int n_stopped;	   /* loops that accept no clients any longer, for good */
+	uint64_t turns;		   /* the last one taken in a session, see fence.c */
+	struct srv_config *config; /* in force for new clients */
 	struct srv_conn *conns;
 	unsigned int clients;
 	struct nbd_log_limit log_limit; /* for what strangers can make us say */
@@ -37,6 +44,8 @@ int64_t srv_now_ms(void);
 
 /* Takes over the caller's reference to the configuration.  0 or a negative errno. */
 int srv_server_init(struct srv_server *srv, struct srv_config *config);
+/* Start all threads, and accept clients if there is a listener; says what fails.  0 or -1. */
+int srv_server_start(struct srv_server *srv, const struct srv_listener *listener);
 /* Only once no connection is left */
 void srv_server_destroy(struct srv_server *srv);
 
@@ -45,8 +54,17 @@ struct srv_config *srv_server_config(struct srv_server *srv);
 /* A new one for new clients; takes over the reference */
 void srv_server_reload(struct srv_server *srv, struct srv_config *config);
 
-/* Have every connection finish what is in flight and close */
+/*
+ * Have every connection finish what is in flight and close.  When this returns
+ * no new one is accepted any longer.
+ */
 void srv_server_stop(struct srv_server *srv);
+
+/* Is there a descriptor for one more client, and one for what it opens? */
+bool srv_server_has_place(struct srv_server *srv);
+
+/* For a loop, once it accepts no clients any longer */
+void srv_server_loop_stopped(struct srv_server *srv);
 
 /* May something that a stranger caused be logged now? */
 bool srv_server_may_log(struct srv_server *srv);

@@ -10,11 +10,16 @@
 
 void srv_session_init(struct srv_session *s, srv_list_fn list, void *list_ctx)
 {
-	/* The buffers need no clearing: their lengths say what they hold */
-	memset(s, 0, offsetof(struct srv_session, in));
+	memset(s, 0, sizeof(*s));
 	s->state = SRV_GREET;
 	s->list = list;
 	s->list_ctx = list_ctx;
+}
+
+void srv_session_lend(struct srv_session *s, struct srv_handshake *hs)
+{
+	s->in = hs->in;
+	s->out = hs->out;
 }
 
 /* Gather @want bytes of an item in s->in; true when they are all there */
@@ -73,6 +78,8 @@ enum srv_event srv_session_next(struct srv_session *s, const uint8_t **in, size_
 void srv_session_sent(struct srv_session *s)
 {
 	s->out_len = 0;
+	if (s->in_transmission)
+		s->out = NULL;
 }
 
 void srv_session_shutdown(struct srv_session *s)

@@ -4,7 +4,8 @@
  *
  * A session is one client's conversation.  Whoever owns the connection feeds
  * it what was received and does what it asks for; it knows no socket, no file
- * and no clock, allocates nothing, and holds at most one option.  The owner
+ * and no clock, allocates nothing, and holds at most one option, in memory that
+ * its owner lends it for the handshake.  The owner
  * keeps calls for one session apart (they are never made at the same time).
  */
 #ifndef SRV_SESSION_H
@@ -79,6 +80,12 @@ enum srv_open_result {
 /* The exports a client may see, in order; false past the last one */
 typedef bool (*srv_list_fn)(void *ctx, unsigned int i, const char **name, const char **description);
 
+/* Room for a handshake: needed until everything of it has been sent, lent by the owner */
+struct srv_handshake {
+	uint8_t in[SRV_MAX_OPTION + 1];
+	uint8_t out[SRV_MAX_OUT];
+};
+
 struct srv_session {
 	enum srv_state state;
 	bool no_zeroes; /* what the client agreed to in its flags */
@@ -109,11 +116,14 @@ struct srv_session {
 
 	size_t in_len; /* bytes of the item under way in @in */
 	size_t out_len;
-	uint8_t in[SRV_MAX_OPTION + 1];
-	uint8_t out[SRV_MAX_OUT];
+	uint8_t *in;  /* of the handshake, and in transmission @header */
+	uint8_t *out; /* of the handshake; NULL when that is not needed any longer */
+	uint8_t header[NBD_WIRE_REQUEST_LEN];
 };
 
 void srv_session_init(struct srv_session *s, srv_list_fn list, void *list_ctx);
+/* Before anything else: the memory for the handshake */
+void srv_session_lend(struct srv_session *s, struct srv_handshake *hs);
 
 /* Take input from *@in (of *@len bytes; both are moved on) until something is wanted */
 enum srv_event srv_session_next(struct srv_session *s, const uint8_t **in, size_t *len);

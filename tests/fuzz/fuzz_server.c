@@ -136,7 +136,7 @@ static void check_out(const struct srv_session *s)
 {
 	const uint8_t *p = s->out, *end = s->out + s->out_len;
 
-	assert(s->out_len && s->out_len <= sizeof(s->out));
+	assert(s->out_len && s->out_len <= SRV_MAX_OUT);
 	if (nbd_get_be64(p) == NBD_WIRE_INIT_MAGIC) {
 		assert(s->out_len == NBD_WIRE_GREETING_LEN);
 		return;
@@ -231,6 +231,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const size_t pieces[] = { 1, 2, 3, 7, 16, 27, 28, 29, 100, 4096, 65536, 1u << 30 };
 	static struct srv_session s;
+	static struct srv_handshake hs;
 	const uint8_t *in;
 	size_t piece, len;
 
@@ -242,8 +243,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* What one input leaves must not matter to the next */
 	memset(disk, 0, sizeof(disk));
 	memset(&s, 0x5a, sizeof(s));
+	memset(&hs, 0x5a, sizeof(hs));
 	memset(&fence_of, 0, sizeof(fence_of));
 	srv_session_init(&s, data[0] % 5 ? list : NULL, NULL);
+	srv_session_lend(&s, &hs);
 	s.can_fence = data[0] % 7;
 	if (data[0] & 0x80) {
 		size_t first = len / 2;

@@ -233,6 +233,12 @@ assert not h.get_tls_negotiated() and len(h.pread(1, 0)) == 1"
 script "$here/server_wire.py" "$port" $size
 script "$here/server_life.py" "$SERVER" "$dir"
 script "$here/server_session.py" "$SERVER" "$dir"
+script "$here/server_engine.py" "$SERVER" "$dir"
+
+# Once more with threads in place of io_uring
+printf '#!/bin/sh\nexec "%s" --io threads "$@"\n' "$SERVER" > "$dir/threads"
+chmod 755 "$dir/threads"
+script "$here/server_session.py" "$dir/threads" "$dir"
 
 # The manual pages must know what the program knows
 documented() {

@@ -239,8 +239,8 @@ def idle_timeout():
 def descriptors():
     """out of file descriptors: new clients wait, the others go on, then all are served"""
     def few():
-        resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))
-    s = Server(preexec_fn=few)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (34, 34))
+    s = Server(args=["--loops", "1"], preexec_fn=few)
     clients = [s.connected() for _ in range(7)]
     extra = []
     for _ in range(20):

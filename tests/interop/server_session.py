@@ -203,7 +203,8 @@ def in_the_kernel():
     slow, preload = os.path.join(DIR, "slow"), os.path.join(DIR, "slow_recv.so")
     source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "slow_recv.c")
     subprocess.run(["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", preload, source], check=True)
-    s = serve(env={**os.environ, "LD_PRELOAD": preload, "SLOW_RECV": slow,
+    # Each has a loop of its own: one that sleeps looks at nobody else
+    s = serve("loops = 2\n", env={**os.environ, "LD_PRELOAD": preload, "SLOW_RECV": slow,
                    "ASAN_OPTIONS": "verify_asan_link_order=0"})
     session = ident()
     old = joined(s, session)

@@ -12,6 +12,7 @@
 
 struct peer {
 	struct srv_session s;
+	struct srv_handshake hs;
 	enum srv_event last; /* what the session wanted when it could not go on */
 	size_t step;	     /* bytes fed at a time; 0: all */
 	bool refuse;	     /* every export */
@@ -31,6 +32,7 @@ static inline void peer_init(struct peer *p, srv_list_fn list)
 {
 	memset(p, 0, sizeof(*p));
 	srv_session_init(&p->s, list, p);
+	srv_session_lend(&p->s, &p->hs);
 	p->s.can_fence = true;
 	p->info = (struct srv_export_info){
 		.size = 1 << 20,

@@ -92,8 +92,12 @@ static void defaults(void **state)
 	assert_false(c->duallisten || c->allowlist);
 	assert_null(c->user);
 	assert_null(c->group);
-	assert_int_equal(c->max_threads, 4);
-	assert_int_equal(c->max_clients, 512);
+	assert_int_equal(c->max_threads, 16);
+	assert_int_equal(c->max_clients, 16384);
+	assert_int_equal(c->loops, 0);
+	assert_int_equal(c->io, SRV_IO_AUTO);
+	assert_true(c->buffer_memory == 512 << 20);
+	assert_true(c->client_memory == 64 << 20);
 	assert_int_equal(c->handshake_timeout, 10);
 	assert_int_equal(c->exports->len, 1);
 	assert_string_equal(e->name, "disk");
@@ -117,6 +121,10 @@ static void every_key(void **state)
 				    "group = nogroup\n"
 				    "allowlist = true\n"
 				    "max_threads = 7\n"
+				    "loops = 3\n"
+				    "io = threads\n"
+				    "buffer_memory = 1g\n"
+				    "client_memory = 32m\n"
 				    "max_clients = 3\n"
 				    "handshake_timeout = 5\n"
 				    "oldstyle = false\n"
@@ -153,6 +161,10 @@ static void every_key(void **state)
 	assert_string_equal(c->user, "nobody");
 	assert_string_equal(c->group, "nogroup");
 	assert_int_equal(c->max_threads, 7);
+	assert_int_equal(c->loops, 3);
+	assert_int_equal(c->io, SRV_IO_THREADS);
+	assert_true(c->buffer_memory == 1 << 30);
+	assert_true(c->client_memory == 32 << 20);
 	assert_int_equal(c->max_clients, 3);
 	assert_int_equal(c->handshake_timeout, 5);
 	assert_string_equal(e->name, "first disk");
@@ -238,6 +250,10 @@ static void bad_values(void **state)
 	refuse("[generic]\nallowlist = 1\n", "allowlist = 1: expected true or false");
 	refuse("[generic]\nmax_threads = 0\n", "max_threads = 0: expected a number from 1 to 64");
 	refuse("[generic]\nmax_threads = 65\n", "max_threads = 65");
+	refuse("[generic]\nloops = 257\n", "loops = 257");
+	refuse("[generic]\nio = epoll\n", "io = epoll: expected auto, uring or threads");
+	refuse("[generic]\nbuffer_memory = 1m\n", "buffer_memory = 1m: expected at least 32m");
+	refuse("[generic]\nclient_memory = 33554431\n", "expected at least 32m");
 	refuse("[generic]\nmax_clients = -1\n", "max_clients = -1");
 	refuse("[generic]\nhandshake_timeout = 10s\n", "handshake_timeout = 10s");
 	refuse(E "filesize = big\n", "filesize = big: expected a number of bytes");

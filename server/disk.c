@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Where a request is carried out: on the spot when that takes no wait, by the
+ * loop's ring when io_uring knows how, and by the pool otherwise.
+ */
+#include <errno.h>
+#include <sys/uio.h>
+
+#include "server/connection.h"
+
+/* Longer ones are not carried out on the spot: copying them would hold up others */
+#define INLINE_MAX (256u << 10)
+
+bool srv_disk_now(struct srv_req *req, uint32_t *error)
+{
+	struct srv_backend *b = req->conn->backend;
+	const struct srv_request *r = &req->r;
+	bool reads = r->type == NBD_WIRE_CMD_READ;
+
+	if ((!reads && r->type != NBD_WIRE_CMD_WRITE) || r->length > INLINE_MAX)
+		return false;
+	if (b->in_memory) {
+		*error = srv_execute(b, req->conn->export, r, req->buf);
+		return true;
+	}
+	*error = 0;
+	return reads && !b->ops->read_cached(b, req->buf, r->length, r->offset);
+}
+
+static void run(struct srv_job *job)
+{
+	struct srv_req *req = srv_entry(job, struct srv_req, job);
+
+	req->error = srv_execute(req->conn->backend, req->conn->export, &req->r, req->buf);
+}
+
+static void done(struct srv_job *job)
+{
+	struct srv_req *req = srv_entry(job, struct srv_req, job);
+
+	srv_conn_completed(req, req->error);
+}
+
+static void begin_in_pool(struct srv_req *req)
+{
+	req->job = (struct srv_job){
+		.loop = req->conn->loop,
+		.run = run,
+		.done = done,
+		.change = req->r.type != NBD_WIRE_CMD_READ,
+	};
+	srv_pool_submit(&req->conn->srv->pool, &req->job);
+}
+
+static bool begin_in_ring(struct srv_req *req)
+{
+	const struct srv_request *r = &req->r;
+	struct srv_conn *c = req->conn;
+	struct io_uring_sqe *sqe;
+
+	if (!c->loop->has_ring || c->backend->ring_fd < 0 ||
+	    (r->type != NBD_WIRE_CMD_READ && r->type != NBD_WIRE_CMD_WRITE &&
+	     r->type != NBD_WIRE_CMD_FLUSH))
+		return false;
+	sqe = srv_loop_sqe(c->loop);
+	if (!sqe)
+		return false;
+	switch (r->type) {
+	case NBD_WIRE_CMD_READ:
+		io_uring_prep_read(sqe, c->backend->ring_fd, req->buf, r->length, r->offset);
+		break;
+	case NBD_WIRE_CMD_WRITE:
+		io_uring_prep_write(sqe, c->backend->ring_fd, req->buf, r->length, r->offset);
+		if ((r->flags & NBD_WIRE_CMD_FLAG_FUA) || c->export->sync)
+			sqe->rw_flags = RWF_DSYNC;
+		break;
+	default:
+		io_uring_prep_fsync(sqe, c->backend->ring_fd, IORING_FSYNC_DATASYNC);
+	}
+	io_uring_sqe_set_data(sqe, req);
+	return true;
+}
+
+void srv_disk_begin(struct srv_req *req)
+{
+	if (!begin_in_ring(req))
+		begin_in_pool(req);
+}
+
+void srv_disk_reaped(struct srv_req *req, int result)
+{
+	bool whole = req->r.type == NBD_WIRE_CMD_FLUSH ? !result : result == (int)req->r.length;
+
+	if (whole)
+		srv_conn_completed(req, 0);
+	else if (result >= 0 || result == -EINTR || result == -EAGAIN || result == -EOPNOTSUPP ||
+		 result == -EINVAL)
+		/* Done in part, or not in this way: the pool goes to the end of it */
+		begin_in_pool(req);
+	else
+		srv_conn_completed(req, srv_wire_error(-result));
+}
