@@ -122,10 +122,10 @@ results:
 	$(say) REPORT Documentation/results.md
 	$(Q)stress/report --keep Documentation/results.jsonl --output Documentation/results.md $(RESULTS)
 
-# Debug kernels for the scenarios; minutes each, kept outside of the tree
+# Debug and patched kernels for the scenarios; minutes each, kept outside of the tree
 .PHONY: kernels
 kernels: deps
-	$(Q)for k in debug-6.1 debug-6.12; do stress/kernel $$k > /dev/null || exit 1; done
+	$(Q)for k in patched-6.1 patched-6.12 debug-6.1 debug-6.12; do stress/kernel $$k > /dev/null || exit 1; done
 
 .PHONY: install
 install: all
@@ -150,7 +150,7 @@ help:
 	@echo 'make check          every test (root)'
 	@echo 'make stress         VM scenarios; SCENARIOS="swap restart", or stress/run --help'
 	@echo 'make results        Documentation/results.md from build/stress/*.json, or from RESULTS="..."'
-	@echo 'make kernels        build debug-6.1 and debug-6.12 for stress/run --kernel'
+	@echo 'make kernels        build patched-6.1, patched-6.12, debug-6.1 and debug-6.12 for stress/run --kernel'
 	@echo 'make deps           install what is missing from Debian (root)'
 	@echo 'make install        DESTDIR= PREFIX=/usr/local; the module too when it is built for KDIR'
 	@echo 'make clean          remove build/'
