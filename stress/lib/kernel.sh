@@ -135,11 +135,12 @@ kernel_version() {
 kernel_build() {
 	_name=$1
 	_package=linux-source-$2
-	kernel_lock "$2"
+	_series=$2
 	shift 2
 	key=$(kernel_key "$@")
 	dir=$(kernel_newest "$_name" "$key")
 	[ -z "$dir" ] || [ -n "$update" ] || return 0
+	kernel_lock "$_series"
 	kernel_need_tools
 	kernel_version "$_package"
 	dir=$cache/$_name-$(echo "$version" | tr ':~' '--')-$key
@@ -216,12 +217,13 @@ kernel_variant() {
 	_name=$1
 	_package=linux-source-$2
 	_patches=$3
-	kernel_lock "$2"
+	_series=$2
 	shift 3
 	# shellcheck disable=SC2086 # a list of words
 	key=$(kernel_key "$@" $_patches)
 	dir=$(kernel_newest "$_name" "$key")
 	[ -z "$dir" ] || [ -n "$update" ] || return 0
+	kernel_lock "$_series"
 	kernel_need_tools
 	kernel_version "$_package"
 	_v=$(echo "$version" | tr ':~' '--')

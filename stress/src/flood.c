@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #define MAX_SOCKETS 1000
-#define MAX_PACKET  1472
+#define MAX_PACKET  8192
 
 struct options {
 	unsigned int sockets; /* connections; for udp, ports in a row */
