@@ -263,7 +263,7 @@ static void reserve_of(struct view *view, struct nbd_reserve *reserve)
 	if (view->guarantees & NBDX_GUARANTEE_ENTITLED && dev->registered &&
 	    nbd_compat_guarantees(MEMALLOC_NET_NO_MERGE) &&
 	    nbd_compat_guarantees(MEMALLOC_NET_FRAGMENTS) &&
-	    nbd_compat_guarantees(MEMALLOC_NET_NO_FORWARD))
+	    nbd_compat_guarantees(MEMALLOC_NET_NO_QUEUE))
 		view->guarantees |= NBDX_GUARANTEE_BOUNDED;
 	view->min_free = nbd_reserve_min_free(reserve->total, highatomic,
 					      view->guarantees & NBDX_GUARANTEE_ENTITLED);
