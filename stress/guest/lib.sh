@@ -71,6 +71,11 @@ until_true() {
 	done
 }
 
+# patched: the kernel has the network patches; as on the host
+patched() {
+	[ -e /proc/mem_reserve ]
+}
+
 # Tell the host a word, wait for a word of the host
 say() {
 	echo "say $1"
