@@ -606,6 +606,8 @@ static void gone(struct srv_conn *c)
 /* Drop what is not to be sent or begun any longer; true when nothing is left under way */
 static bool finished(struct srv_conn *c)
 {
+	/* Whoever waits for memory behind it need not do so any longer */
+	got_memory(c);
 	if (atomic_load(&c->ended) || c->dead) {
 		free_queue(&c->replies);
 		free_queue(&c->pending[SRV_DISK_READS]);

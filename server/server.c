@@ -88,10 +88,11 @@ int srv_server_start(struct srv_server *srv, const struct srv_listener *listener
 
 void srv_server_destroy(struct srv_server *srv)
 {
-	if (srv->loops)
-		srv_loops_end(srv);
+	/* First: its threads may still be waking a loop that has what they posted */
 	if (srv->pool.threads)
 		srv_pool_destroy(&srv->pool);
+	if (srv->loops)
+		srv_loops_end(srv);
 	if (srv->idle_fd >= 0)
 		close(srv->idle_fd);
 	srv_config_put(srv->config);
