@@ -223,6 +223,55 @@ static int file_zero(struct srv_backend *b, uint32_t len, uint64_t offset, bool 
 	return ret;
 }
 
+static int file_fast_zero(struct srv_backend *b, uint32_t len, uint64_t offset, bool keep, bool fua)
+{
+	int mode = keep ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE;
+	struct file *f = to_file(b);
+	int ret;
+
+	/* The ends would have to be written, or all of it, as devices keep space in that way only */
+	if ((offset | len) % f->sector || (keep && f->block_device))
+		return -EOPNOTSUPP;
+	ret = do_fallocate(f, mode | FALLOC_FL_KEEP_SIZE, offset, len);
+	if (unsupported(ret))
+		return -EOPNOTSUPP;
+	if (!ret && fua)
+		ret = file_flush(b);
+	return ret;
+}
+
+static int file_cache(struct srv_backend *b, uint32_t len, uint64_t offset)
+{
+	int ret = posix_fadvise(to_file(b)->fd, (off_t)offset, len, POSIX_FADV_WILLNEED);
+
+	/* What cannot be had sooner is had when it is read */
+	return unsupported(-ret) ? 0 : -ret;
+}
+
+static int file_extent(struct srv_backend *b, uint32_t *len, uint64_t offset, bool *hole)
+{
+	struct file *f = to_file(b);
+	off_t next, data;
+
+	/* The descriptor's position, which these change, is used by nobody */
+	*hole = false;
+	data = lseek(f->fd, (off_t)offset, SEEK_DATA);
+	if (data < 0 && errno != ENXIO)
+		return unsupported(-errno) ? 0 : -errno;
+	if (data == (off_t)offset) {
+		next = lseek(f->fd, (off_t)offset, SEEK_HOLE);
+		if (next < 0)
+			return unsupported(-errno) ? 0 : -errno;
+	} else {
+		/* ENXIO: no data from here to the end */
+		*hole = true;
+		next = data < 0 ? (off_t)b->size : data;
+	}
+	if ((uint64_t)next > offset && (uint64_t)next - offset < *len)
+		*len = (uint32_t)((uint64_t)next - offset);
+	return 0;
+}
+
 /* A hint: what cannot be done is left undone, rounded inwards */
 static int file_trim(struct srv_backend *b, uint32_t len, uint64_t offset, bool fua)
 {
@@ -259,6 +308,9 @@ static const struct srv_backend_ops file_ops = {
 	.flush = file_flush,
 	.trim = file_trim,
 	.zero = file_zero,
+	.fast_zero = file_fast_zero,
+	.cache = file_cache,
+	.extent = file_extent,
 	.close = file_close,
 };
 

@@ -67,7 +67,7 @@ static void free_request(struct srv_req *req)
 	struct srv_loop *l = c->loop;
 
 	if (req->buf) {
-		c->memory -= srv_arena_size(req->r.length);
+		c->memory -= srv_arena_size(req->size);
 		srv_arena_put(&l->arena, req->buf);
 	}
 	put_back(req);
@@ -137,21 +137,31 @@ static struct srv_req *new_request(struct srv_conn *c)
 	return req;
 }
 
+static uint32_t data_size(const struct srv_request *r)
+{
+	if (r->error)
+		return 0;
+	if (r->type == NBD_WIRE_CMD_BLOCK_STATUS)
+		return SRV_MAX_EXTENTS * SRV_EXTENT_LEN;
+	return r->type == NBD_WIRE_CMD_READ || r->type == NBD_WIRE_CMD_WRITE ? r->length : 0;
+}
+
 /* Memory for a request's data; false when it has to wait */
 static bool get_memory(struct srv_conn *c, struct srv_req *req)
 {
-	uint16_t type = req->r.type;
 	size_t size;
 
-	if (req->buf || req->r.error || !req->r.length ||
-	    (type != NBD_WIRE_CMD_READ && type != NBD_WIRE_CMD_WRITE))
+	if (req->buf)
 		return true;
-	size = srv_arena_size(req->r.length);
+	req->size = data_size(&req->r);
+	if (!req->size)
+		return true;
+	size = srv_arena_size(req->size);
 	/* Its own requests give it back */
 	if (c->memory && c->memory + size > c->listed->client_memory)
 		return false;
 	if (my_turn(c))
-		req->buf = srv_arena_get(&c->loop->arena, req->r.length);
+		req->buf = srv_arena_get(&c->loop->arena, req->size);
 	if (!req->buf) {
 		wait_for_memory(c);
 		return false;
@@ -169,19 +179,30 @@ static void queue_reply(struct srv_req *req, uint32_t error)
 		free_request(req);
 		return;
 	}
-	srv_reply_encode(req->head, req->r.cookie, error);
-	req->reply = req->r.type == NBD_WIRE_CMD_READ && !error ? req->r.length : 0;
+	if (!error && req->r.type == NBD_WIRE_CMD_READ)
+		req->reply = req->r.length;
+	else if (!error && req->r.type == NBD_WIRE_CMD_BLOCK_STATUS)
+		req->reply = req->extents * SRV_EXTENT_LEN;
+	req->head_len =
+		(uint32_t)srv_reply_encode(&c->session, &req->r, error, req->reply, req->head);
 	srv_req_add(&c->replies, req);
 }
 
 static void log_failure(struct srv_conn *c, const struct srv_request *req, uint32_t error)
 {
 	static const char *const names[] = {
-		[NBD_WIRE_CMD_READ] = "read",	      [NBD_WIRE_CMD_WRITE] = "write",
-		[NBD_WIRE_CMD_FLUSH] = "flush",	      [NBD_WIRE_CMD_TRIM] = "trim",
+		[NBD_WIRE_CMD_READ] = "read",
+		[NBD_WIRE_CMD_WRITE] = "write",
+		[NBD_WIRE_CMD_FLUSH] = "flush",
+		[NBD_WIRE_CMD_TRIM] = "trim",
 		[NBD_WIRE_CMD_WRITE_ZEROES] = "zero",
+		[NBD_WIRE_CMD_CACHE] = "cache",
+		[NBD_WIRE_CMD_BLOCK_STATUS] = "examine",
 	};
 
+	/* FAST_ZERO's way to say that it would be slow */
+	if (error == NBD_WIRE_ENOTSUP)
+		return;
 	if (!nbd_log_allowed(&c->log_limit, (time_t)(c->loop->now / 1000)))
 		return;
 	nbd_err("export '%s': cannot %s %u bytes at %llu of %s: %s", c->export->name,
@@ -209,16 +230,23 @@ static void feed_disk(struct srv_conn *c)
 	}
 }
 
-static enum srv_disk_kind disk_kind(const struct srv_request *r)
+enum srv_disk_kind srv_conn_disk_kind(const struct srv_request *r)
 {
-	return r->type == NBD_WIRE_CMD_READ ? SRV_DISK_READS : SRV_DISK_CHANGES;
+	switch (r->type) {
+	case NBD_WIRE_CMD_READ:
+	case NBD_WIRE_CMD_CACHE:
+	case NBD_WIRE_CMD_BLOCK_STATUS:
+		return SRV_DISK_READS;
+	default:
+		return SRV_DISK_CHANGES;
+	}
 }
 
 void srv_conn_completed(struct srv_req *req, uint32_t error)
 {
 	struct srv_conn *c = req->conn;
 
-	c->at_disk[disk_kind(&req->r)]--;
+	c->at_disk[srv_conn_disk_kind(&req->r)]--;
 	/* Perhaps it was never begun: an error would be taken for the disk's */
 	if (error && !atomic_load(&c->ended))
 		log_failure(c, &req->r, error);
@@ -240,7 +268,7 @@ static void begin(struct srv_conn *c, struct srv_req *req)
 			log_failure(c, r, error);
 		queue_reply(req, error);
 	} else {
-		srv_req_add(&c->pending[disk_kind(r)], req);
+		srv_req_add(&c->pending[srv_conn_disk_kind(r)], req);
 		feed_disk(c);
 	}
 }
@@ -417,11 +445,11 @@ static size_t gather(const struct srv_conn *c, struct iovec *iov)
 	if (s->out_len)
 		iov[n++] = (struct iovec){ s->out + c->setup_sent, s->out_len - c->setup_sent };
 	for (req = c->replies.first; req && n + 2 <= SEND_IOV; req = req->next) {
-		if (skip < sizeof(req->head)) {
-			iov[n++] = (struct iovec){ req->head + skip, sizeof(req->head) - skip };
-			skip = sizeof(req->head);
+		if (skip < req->head_len) {
+			iov[n++] = (struct iovec){ req->head + skip, req->head_len - skip };
+			skip = req->head_len;
 		}
-		skip -= sizeof(req->head);
+		skip -= req->head_len;
 		if (req->reply > skip)
 			iov[n++] = (struct iovec){ req->buf + skip, req->reply - skip };
 		skip = 0;
@@ -445,7 +473,7 @@ static void sent(struct srv_conn *c, size_t n)
 		srv_session_sent(s);
 	}
 	while (c->replies.first) {
-		left = sizeof(c->replies.first->head) + c->replies.first->reply - c->reply_sent;
+		left = c->replies.first->head_len + c->replies.first->reply - c->reply_sent;
 		if (n < left) {
 			c->reply_sent += n;
 			return;

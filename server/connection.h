@@ -111,6 +111,7 @@ void srv_conn_run(struct srv_conn *c);	/* whatever can be done; may free it */
 void srv_conn_reclaim(struct srv_loop *l);
 void srv_conn_spare_free(void *setup);
 
+enum srv_disk_kind srv_conn_disk_kind(const struct srv_request *r);
 /* A request has come back from the disk */
 void srv_conn_completed(struct srv_req *req, uint32_t error);
 
@@ -123,5 +124,12 @@ void srv_conn_unclaim(struct srv_conn *c);
 /* Carry out a request that has been checked; @buf holds or takes its data */
 uint32_t srv_execute(struct srv_backend *b, const struct srv_export *export,
 		     const struct srv_request *req, void *buf);
+
+/*
+ * The extents of a range, as they go out: *@n of SRV_EXTENT_LEN bytes each, up
+ * to SRV_MAX_EXTENTS.  Returns what srv_execute() does.
+ */
+uint32_t srv_block_status(struct srv_backend *b, const struct srv_request *req, uint8_t *out,
+			  uint32_t *n);
 
 #endif /* SRV_CONNECTION_H */

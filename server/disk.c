@@ -31,7 +31,12 @@ static void run(struct srv_job *job)
 {
 	struct srv_req *req = srv_entry(job, struct srv_req, job);
 
-	req->error = srv_execute(req->conn->backend, req->conn->export, &req->r, req->buf);
+	struct srv_conn *c = req->conn;
+
+	if (req->r.type == NBD_WIRE_CMD_BLOCK_STATUS)
+		req->error = srv_block_status(c->backend, &req->r, req->buf, &req->extents);
+	else
+		req->error = srv_execute(c->backend, c->export, &req->r, req->buf);
 }
 
 static void done(struct srv_job *job)
@@ -47,7 +52,7 @@ static void begin_in_pool(struct srv_req *req)
 		.loop = req->conn->loop,
 		.run = run,
 		.done = done,
-		.change = req->r.type != NBD_WIRE_CMD_READ,
+		.change = srv_conn_disk_kind(&req->r) == SRV_DISK_CHANGES,
 	};
 	srv_pool_submit(&req->conn->srv->pool, &req->job);
 }

@@ -67,7 +67,7 @@ void srv_conn_close_export(struct srv_conn *c)
 static void fill_info(const struct srv_export *export, const struct srv_backend *b, bool shared,
 		      struct srv_export_info *info)
 {
-	uint16_t flags = NBD_WIRE_FLAG_HAS_FLAGS;
+	uint16_t flags = NBD_WIRE_FLAG_HAS_FLAGS | NBD_WIRE_FLAG_SEND_DF | NBD_WIRE_FLAG_SEND_CACHE;
 
 	if (export->flush)
 		flags |= NBD_WIRE_FLAG_SEND_FLUSH;
@@ -76,7 +76,7 @@ static void fill_info(const struct srv_export *export, const struct srv_backend 
 	if (export->readonly)
 		flags |= NBD_WIRE_FLAG_READ_ONLY;
 	else
-		flags |= NBD_WIRE_FLAG_SEND_WRITE_ZEROES |
+		flags |= NBD_WIRE_FLAG_SEND_WRITE_ZEROES | NBD_WIRE_FLAG_SEND_FAST_ZERO |
 			 (export->fua ? NBD_WIRE_FLAG_SEND_FUA : 0) |
 			 (export->trim ? NBD_WIRE_FLAG_SEND_TRIM : 0);
 	/* All connections go through the page cache of one file, if it is one file */
@@ -111,6 +111,12 @@ static bool open_backend(struct srv_conn *c)
 	return c->backend;
 }
 
+/* Is the export opened to be used, and not only to be asked about? */
+static bool counts(uint32_t opt)
+{
+	return opt == NBD_WIRE_OPT_GO || opt == NBD_WIRE_OPT_EXPORT_NAME;
+}
+
 /* Find and open what the client asks for; on refusal @why says it to the client */
 static enum srv_open_result open_export(struct srv_conn *c, bool *shared, char *why, size_t len)
 {
@@ -138,7 +144,7 @@ static enum srv_open_result open_export(struct srv_conn *c, bool *shared, char *
 		snprintf(why, len, "export '%.80s' cannot be opened on the server", name);
 		return SRV_OPEN_UNKNOWN;
 	}
-	if (!claim(c, c->session.opt != NBD_WIRE_OPT_INFO, shared)) {
+	if (!claim(c, counts(c->session.opt), shared)) {
 		snprintf(why, len, "export '%.80s' has its maximum of %llu connections", name,
 			 (unsigned long long)export->max_connections);
 		return SRV_OPEN_POLICY;

@@ -12,6 +12,10 @@
 #include "common/bytes.h"
 #include "server/session.h"
 
+/* What an export offers only with structured replies */
+#define SRV_STRUCTURED_FLAGS \
+	(NBD_WIRE_FLAG_SEND_DF | NBD_WIRE_FLAG_SEND_CACHE | NBD_WIRE_FLAG_SEND_FAST_ZERO)
+
 static uint8_t *out_space(struct srv_session *s, size_t n)
 {
 	uint8_t *p = s->out + s->out_len;
@@ -83,6 +87,8 @@ static uint32_t option_limit(uint32_t opt)
 		return NBD_WIRE_MAX_STRING;
 	case NBD_WIRE_OPT_INFO:
 	case NBD_WIRE_OPT_GO:
+	case NBD_WIRE_OPT_LIST_META_CONTEXT:
+	case NBD_WIRE_OPT_SET_META_CONTEXT:
 		return SRV_MAX_OPTION;
 	case NBD_WIRE_OPT_X_SESSION:
 		return NBD_WIRE_X_SESSION_LEN;
@@ -154,6 +160,90 @@ static enum srv_event take_info(struct srv_session *s)
 		s->want_block_size |= want == NBD_WIRE_INFO_BLOCK_SIZE;
 	}
 	return open_name(s, s->in + 4, name_len);
+}
+
+/* The queries of LIST_META_CONTEXT and SET_META_CONTEXT, after the name */
+static const uint8_t *meta_queries(const struct srv_session *s, uint32_t name_len)
+{
+	return s->in + 4 + name_len;
+}
+
+/* u32 name length, name, u32 count, count times u32 length and a query */
+static enum srv_event take_meta(struct srv_session *s)
+{
+	bool set = s->opt == NBD_WIRE_OPT_SET_META_CONTEXT;
+	uint32_t name_len, left, n, len;
+	const uint8_t *p;
+
+	/* What was chosen before is gone even when this fails */
+	if (set)
+		s->allocation = false;
+	if (set && !s->structured)
+		return finish_option(s, NBD_WIRE_REP_ERR_INVALID,
+				     "metadata needs structured replies");
+	if (s->opt_len < 8)
+		return finish_option(s, NBD_WIRE_REP_ERR_INVALID, "option data too short");
+	name_len = nbd_get_be32(s->in);
+	if (name_len > s->opt_len - 8)
+		return finish_option(s, NBD_WIRE_REP_ERR_INVALID, "name longer than the option");
+	if (name_len > NBD_WIRE_MAX_STRING)
+		return finish_option(s, NBD_WIRE_REP_ERR_TOO_BIG, "name longer than 4096 bytes");
+	p = meta_queries(s, name_len);
+	left = s->opt_len - 8 - name_len;
+	n = nbd_get_be32(p);
+	for (p += 4; n && left >= 4; n--) {
+		len = nbd_get_be32(p);
+		if (len > left - 4)
+			break;
+		p += 4 + len;
+		left -= 4 + len;
+	}
+	if (n || left)
+		return finish_option(s, NBD_WIRE_REP_ERR_INVALID,
+				     "queries do not fit the length of the option");
+	/* For the queries' sake: opening the name moves it, and no more than this */
+	s->meta_len = name_len;
+	return open_name(s, s->in + 4, name_len);
+}
+
+/* Does one of the queries ask for base:allocation? */
+static bool wants_allocation(const struct srv_session *s)
+{
+	static const char name[] = NBD_WIRE_META_ALLOCATION;
+	const uint8_t *p = meta_queries(s, s->meta_len);
+	bool list = s->opt == NBD_WIRE_OPT_LIST_META_CONTEXT;
+	uint32_t n = nbd_get_be32(p), len;
+
+	if (!n)
+		return list;
+	for (p += 4; n--; p += len) {
+		len = nbd_get_be32(p);
+		p += 4;
+		if (len == sizeof(name) - 1 && !memcmp(p, name, len))
+			return true;
+		/* The namespace alone asks what there is in it */
+		if (list && len == 5 && !memcmp(p, name, len))
+			return true;
+	}
+	return false;
+}
+
+/* The answer to both, once the export is known to be there */
+static void put_meta(struct srv_session *s)
+{
+	static const char name[] = NBD_WIRE_META_ALLOCATION;
+	bool set = s->opt == NBD_WIRE_OPT_SET_META_CONTEXT;
+
+	if (wants_allocation(s)) {
+		put_reply(s, NBD_WIRE_REP_META_CONTEXT, 4 + sizeof(name) - 1);
+		nbd_put_be32(out_space(s, 4), set ? SRV_META_ID : 0);
+		put_bytes(s, name, sizeof(name) - 1);
+		if (set) {
+			s->allocation = true;
+			memcpy(s->hs->meta_name, s->name, s->meta_len + 1);
+		}
+	}
+	finish_option(s, NBD_WIRE_REP_ACK, NULL);
 }
 
 /* As much of the answer to LIST as there is room for */
@@ -253,6 +343,19 @@ static enum srv_event take_option(struct srv_session *s, bool too_long)
 		if (too_long)
 			return finish_option(s, NBD_WIRE_REP_ERR_INVALID, "LIST takes no data");
 		return take_list(s);
+	case NBD_WIRE_OPT_STRUCTURED_REPLY:
+		if (too_long)
+			return finish_option(s, NBD_WIRE_REP_ERR_INVALID,
+					     "STRUCTURED_REPLY takes no data");
+		s->structured = true;
+		return finish_option(s, NBD_WIRE_REP_ACK, NULL);
+	case NBD_WIRE_OPT_LIST_META_CONTEXT:
+	case NBD_WIRE_OPT_SET_META_CONTEXT:
+		if (!too_long)
+			return take_meta(s);
+		if (s->opt == NBD_WIRE_OPT_SET_META_CONTEXT)
+			s->allocation = false;
+		return finish_option(s, NBD_WIRE_REP_ERR_TOO_BIG, "option too long");
 	case NBD_WIRE_OPT_STARTTLS:
 		if (too_long)
 			return finish_option(s, NBD_WIRE_REP_ERR_INVALID, "STARTTLS takes no data");
@@ -322,14 +425,26 @@ void srv_session_opened(struct srv_session *s, enum srv_open_result result,
 		return;
 	}
 
+	if (s->opt == NBD_WIRE_OPT_LIST_META_CONTEXT || s->opt == NBD_WIRE_OPT_SET_META_CONTEXT) {
+		put_meta(s);
+		return;
+	}
 	s->info = *info;
+	/*
+	 * Who cannot take structured replies sees what it always has: a driver that
+	 * finds other flags after a server's upgrade takes the export for another one.
+	 */
+	if (!s->structured)
+		s->info.flags &= (uint16_t)~SRV_STRUCTURED_FLAGS;
 	if (s->opt == NBD_WIRE_OPT_EXPORT_NAME) {
+		s->allocation = false;
 		put_export_name(s);
 	} else {
 		put_info(s);
 		finish_option(s, NBD_WIRE_REP_ACK, NULL);
 		if (s->opt == NBD_WIRE_OPT_INFO)
 			return;
+		s->allocation = s->allocation && !strcmp(s->hs->meta_name, s->name);
 	}
 	s->in_transmission = true;
 	s->in = s->header;

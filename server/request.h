@@ -19,12 +19,15 @@ struct srv_req {
 	struct srv_req *next;
 	struct srv_conn *conn;
 	struct srv_request r;
-	uint8_t *buf;	/* r.length bytes of the arena, or NULL */
+	uint8_t *buf;	/* of the arena, for what the request carries or brings; or NULL */
+	uint32_t size;	/* bytes asked for @buf */
 	uint32_t got;	/* of a WRITE's payload */
 	uint32_t reply; /* bytes of @buf that follow the head in the reply */
-	uint8_t head[NBD_WIRE_SIMPLE_REPLY_LEN];
+	uint32_t head_len;
+	uint8_t head[SRV_MAX_REPLY_HEAD];
 	struct srv_job job;
-	uint32_t error; /* the pool's result */
+	uint32_t error; /* the pool's results */
+	uint32_t extents;
 };
 
 struct srv_req_queue {

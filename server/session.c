@@ -18,6 +18,7 @@ void srv_session_init(struct srv_session *s, srv_list_fn list, void *list_ctx)
 
 void srv_session_lend(struct srv_session *s, struct srv_handshake *hs)
 {
+	s->hs = hs;
 	s->in = hs->in;
 	s->out = hs->out;
 }
@@ -78,8 +79,10 @@ enum srv_event srv_session_next(struct srv_session *s, const uint8_t **in, size_
 void srv_session_sent(struct srv_session *s)
 {
 	s->out_len = 0;
-	if (s->in_transmission)
+	if (s->in_transmission) {
+		s->hs = NULL;
 		s->out = NULL;
+	}
 }
 
 void srv_session_shutdown(struct srv_session *s)
@@ -92,11 +95,47 @@ bool srv_session_idle(const struct srv_session *s)
 	return !s->in_len && !s->skip && s->state != SRV_OPTION_DATA && s->state != SRV_LISTING;
 }
 
-void srv_reply_encode(uint8_t *out, uint64_t cookie, uint32_t error)
+/* The head of a chunk, the only one of its reply; @len bytes are to follow */
+static void encode_chunk(uint8_t *out, uint64_t cookie, uint16_t type, uint32_t len)
 {
-	nbd_put_be32(out, NBD_WIRE_SIMPLE_REPLY_MAGIC);
-	nbd_put_be32(out + 4, error);
+	nbd_put_be32(out, NBD_WIRE_STRUCTURED_REPLY_MAGIC);
+	nbd_put_be16(out + 4, NBD_WIRE_CHUNK_FLAG_DONE);
+	nbd_put_be16(out + 6, type);
 	nbd_put_be64(out + 8, cookie);
+	nbd_put_be32(out + 16, len);
+}
+
+size_t srv_reply_encode(const struct srv_session *s, const struct srv_request *req, uint32_t error,
+			uint32_t data, uint8_t *out)
+{
+	uint8_t *body = out + NBD_WIRE_STRUCTURED_REPLY_LEN;
+
+	/* Whoever can take chunks can take simple replies, except to these two */
+	if (!s->structured ||
+	    (req->type != NBD_WIRE_CMD_READ && req->type != NBD_WIRE_CMD_BLOCK_STATUS)) {
+		nbd_put_be32(out, NBD_WIRE_SIMPLE_REPLY_MAGIC);
+		nbd_put_be32(out + 4, error);
+		nbd_put_be64(out + 8, req->cookie);
+		return NBD_WIRE_SIMPLE_REPLY_LEN;
+	}
+	if (error) {
+		encode_chunk(out, req->cookie, NBD_WIRE_CHUNK_ERROR, 6);
+		nbd_put_be32(body, error);
+		nbd_put_be16(body + 4, 0);
+		return NBD_WIRE_STRUCTURED_REPLY_LEN + 6;
+	}
+	if (!data) {
+		encode_chunk(out, req->cookie, NBD_WIRE_CHUNK_NONE, 0);
+		return NBD_WIRE_STRUCTURED_REPLY_LEN;
+	}
+	if (req->type == NBD_WIRE_CMD_READ) {
+		encode_chunk(out, req->cookie, NBD_WIRE_CHUNK_OFFSET_DATA, 8 + data);
+		nbd_put_be64(body, req->offset);
+		return NBD_WIRE_STRUCTURED_REPLY_LEN + 8;
+	}
+	encode_chunk(out, req->cookie, NBD_WIRE_CHUNK_BLOCK_STATUS, 4 + data);
+	nbd_put_be32(body, SRV_META_ID);
+	return NBD_WIRE_STRUCTURED_REPLY_LEN + 4;
 }
 
 uint32_t srv_wire_error(int err)

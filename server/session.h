@@ -24,11 +24,19 @@
 /* The longest answer given at once: all information items with the longest strings */
 #define SRV_MAX_OUT	      16384
 #define SRV_MAX_REASON	      160
+/* The longest head of a reply: a structured one with an offset */
+#define SRV_MAX_REPLY_HEAD    (NBD_WIRE_STRUCTURED_REPLY_LEN + 8)
+/* The number a client gets for base:allocation, the only metadata context */
+#define SRV_META_ID	      1
+/* Extents in one answer to BLOCK_STATUS: what a page has room for */
+#define SRV_MAX_EXTENTS	      512
+#define SRV_EXTENT_LEN	      8 /* u32 length, u32 flags */
 
 /* What a client learns of an export it opened */
 struct srv_export_info {
 	uint64_t size;
-	uint16_t flags;	    /* NBD_WIRE_FLAG_* */
+	/* NBD_WIRE_FLAG_*, of which those for structured replies are shown only with these */
+	uint16_t flags;
 	uint32_t min_block; /* powers of two */
 	uint32_t preferred_block;
 	uint32_t max_payload;
@@ -84,6 +92,7 @@ typedef bool (*srv_list_fn)(void *ctx, unsigned int i, const char **name, const 
 struct srv_handshake {
 	uint8_t in[SRV_MAX_OPTION + 1];
 	uint8_t out[SRV_MAX_OUT];
+	char meta_name[NBD_WIRE_MAX_STRING + 1]; /* the export SET_META_CONTEXT was about */
 };
 
 struct srv_session {
@@ -94,15 +103,18 @@ struct srv_session {
 	bool closing;	  /* close once @out is sent */
 	srv_list_fn list; /* NULL: listing is against policy */
 	void *list_ctx;
-	bool can_fence; /* the owner knows all connections; it says so after srv_session_init() */
-	bool announced; /* the client has told its session, and it never changes after that */
-	bool fenced;	/* and older connections have been drained */
+	bool can_fence;	 /* the owner knows all connections; it says so after srv_session_init() */
+	bool announced;	 /* the client has told its session, and it never changes after that */
+	bool fenced;	 /* and older connections have been drained */
+	bool structured; /* the client has asked for structured replies */
+	bool allocation; /* and for base:allocation of the export hs->meta_name */
 
 	uint32_t opt; /* the option under way */
 	uint32_t opt_len;
 	uint32_t list_next;
-	uint32_t skip;	/* bytes of the stream to pass over */
-	bool want_name; /* information the client asked for in INFO or GO */
+	uint32_t meta_len; /* of the name in a metadata option */
+	uint32_t skip;	   /* bytes of the stream to pass over */
+	bool want_name;	   /* information the client asked for in INFO or GO */
 	bool want_description;
 	bool want_block_size;
 	bool in_transmission;
@@ -116,8 +128,9 @@ struct srv_session {
 
 	size_t in_len; /* bytes of the item under way in @in */
 	size_t out_len;
-	uint8_t *in;  /* of the handshake, and in transmission @header */
-	uint8_t *out; /* of the handshake; NULL when that is not needed any longer */
+	uint8_t *in; /* of the handshake, and in transmission @header */
+	uint8_t *out;
+	struct srv_handshake *hs; /* with both; NULL when it is not needed any longer */
 	uint8_t header[NBD_WIRE_REQUEST_LEN];
 };
 
@@ -150,8 +163,13 @@ void srv_session_shutdown(struct srv_session *s);
 /* Is the session between two options or requests, with no input half taken? */
 bool srv_session_idle(const struct srv_session *s);
 
-/* The reply to a request: NBD_WIRE_SIMPLE_REPLY_LEN bytes, before a READ's data */
-void srv_reply_encode(uint8_t *out, uint64_t cookie, uint32_t error);
+/*
+ * The reply to a request that has come, into @out of SRV_MAX_REPLY_HEAD bytes:
+ * how many are used.  @data bytes are to follow: what was read, or the extents
+ * of BLOCK_STATUS; none with an error.
+ */
+size_t srv_reply_encode(const struct srv_session *s, const struct srv_request *req, uint32_t error,
+			uint32_t data, uint8_t *out);
 
 /* What to tell a client for an errno value of a backend; 0 for 0 */
 uint32_t srv_wire_error(int err);

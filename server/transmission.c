@@ -15,8 +15,14 @@ static uint16_t allowed_flags(const struct srv_session *s, uint16_t type)
 
 	if (s->info.flags & NBD_WIRE_FLAG_SEND_FUA)
 		flags |= NBD_WIRE_CMD_FLAG_FUA;
+	if (type == NBD_WIRE_CMD_READ && (s->info.flags & NBD_WIRE_FLAG_SEND_DF))
+		flags |= NBD_WIRE_CMD_FLAG_DF;
 	if (type == NBD_WIRE_CMD_WRITE_ZEROES)
 		flags |= NBD_WIRE_CMD_FLAG_NO_HOLE;
+	if (type == NBD_WIRE_CMD_WRITE_ZEROES && (s->info.flags & NBD_WIRE_FLAG_SEND_FAST_ZERO))
+		flags |= NBD_WIRE_CMD_FLAG_FAST_ZERO;
+	if (type == NBD_WIRE_CMD_BLOCK_STATUS)
+		flags |= NBD_WIRE_CMD_FLAG_REQ_ONE;
 	return flags;
 }
 
@@ -33,6 +39,10 @@ static bool offered(const struct srv_session *s, uint16_t type)
 		return s->info.flags & NBD_WIRE_FLAG_SEND_TRIM;
 	case NBD_WIRE_CMD_WRITE_ZEROES:
 		return s->info.flags & NBD_WIRE_FLAG_SEND_WRITE_ZEROES;
+	case NBD_WIRE_CMD_CACHE:
+		return s->info.flags & NBD_WIRE_FLAG_SEND_CACHE;
+	case NBD_WIRE_CMD_BLOCK_STATUS:
+		return s->allocation;
 	default:
 		return false;
 	}
@@ -58,6 +68,9 @@ static uint32_t check_request(const struct srv_session *s, const struct srv_requ
 	if (req->type == NBD_WIRE_CMD_FLUSH)
 		return req->offset || req->length ? NBD_WIRE_EINVAL : 0;
 	if (payload && req->length > s->info.max_payload)
+		return NBD_WIRE_EINVAL;
+	/* The answer has one extent at least, and an extent is not empty */
+	if (req->type == NBD_WIRE_CMD_BLOCK_STATUS && !req->length)
 		return NBD_WIRE_EINVAL;
 	if (past_end(s, req)) {
 		if (req->type == NBD_WIRE_CMD_WRITE || req->type == NBD_WIRE_CMD_WRITE_ZEROES)

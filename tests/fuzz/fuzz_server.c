@@ -59,12 +59,40 @@ static int mem_zero(struct srv_backend *b, uint32_t len, uint64_t offset, bool k
 	return 0;
 }
 
+static int mem_fast_zero(struct srv_backend *b, uint32_t len, uint64_t offset, bool keep, bool fua)
+{
+	return keep ? -EOPNOTSUPP : mem_zero(b, len, offset, keep, fua);
+}
+
+static int mem_cache(struct srv_backend *b, uint32_t len, uint64_t offset)
+{
+	(void)b;
+	(void)len;
+	(void)offset;
+	return 0;
+}
+
+/* Every block of 8 bytes is another extent than the one before */
+static int mem_extent(struct srv_backend *b, uint32_t *len, uint64_t offset, bool *hole)
+{
+	uint32_t left = 8 - (uint32_t)offset % 8;
+
+	(void)b;
+	*hole = offset / 8 % 2;
+	if (*len > left)
+		*len = left;
+	return 0;
+}
+
 static const struct srv_backend_ops mem_ops = {
 	.read = mem_read,
 	.write = mem_write,
 	.flush = mem_flush,
 	.trim = mem_trim,
 	.zero = mem_zero,
+	.fast_zero = mem_fast_zero,
+	.cache = mem_cache,
+	.extent = mem_extent,
 };
 
 /* What the session under way has been fenced with */
@@ -104,7 +132,9 @@ static void open_export(struct srv_session *s)
 		info.flags |= NBD_WIRE_FLAG_READ_ONLY;
 	else
 		info.flags |= NBD_WIRE_FLAG_SEND_FLUSH | NBD_WIRE_FLAG_SEND_FUA |
-			      NBD_WIRE_FLAG_SEND_TRIM | NBD_WIRE_FLAG_SEND_WRITE_ZEROES;
+			      NBD_WIRE_FLAG_SEND_TRIM | NBD_WIRE_FLAG_SEND_WRITE_ZEROES |
+			      NBD_WIRE_FLAG_SEND_DF | NBD_WIRE_FLAG_SEND_CACHE |
+			      NBD_WIRE_FLAG_SEND_FAST_ZERO;
 	if (!*s->name || !strcmp(s->name, "disk") || !strcmp(s->name, "ro"))
 		srv_session_opened(s, SRV_OPEN_OK, &info, "");
 	else if (*s->name == 'p')
@@ -162,14 +192,16 @@ static bool request(struct srv_session *s, const uint8_t **in, size_t *len)
 	struct srv_backend b = { .ops = &mem_ops, .size = SIZE };
 	struct srv_export export = { .trim = true };
 	const struct srv_request *req = &s->req;
-	uint8_t head[NBD_WIRE_SIMPLE_REPLY_LEN];
-	uint32_t error = req->error;
+	uint8_t head[SRV_MAX_REPLY_HEAD];
+	uint32_t error = req->error, data = 0;
+	size_t n;
 
 	if (!error) {
 		assert(req->offset <= SIZE && req->length <= SIZE - req->offset);
 		if (req->type == NBD_WIRE_CMD_READ || req->type == NBD_WIRE_CMD_WRITE)
 			assert(req->length <= MAX_PAYLOAD);
-		if (req->type != NBD_WIRE_CMD_READ && req->type != NBD_WIRE_CMD_FLUSH)
+		if (req->type == NBD_WIRE_CMD_WRITE || req->type == NBD_WIRE_CMD_TRIM ||
+		    req->type == NBD_WIRE_CMD_WRITE_ZEROES)
 			assert(!(s->info.flags & NBD_WIRE_FLAG_READ_ONLY));
 		assert(!s->shutdown);
 		if (req->type == NBD_WIRE_CMD_WRITE) {
@@ -179,9 +211,18 @@ static bool request(struct srv_session *s, const uint8_t **in, size_t *len)
 			*in += req->length;
 			*len -= req->length;
 		}
-		error = srv_execute(&b, &export, req, buf);
+		if (req->type == NBD_WIRE_CMD_BLOCK_STATUS) {
+			assert(s->structured && s->allocation && req->length);
+			error = srv_block_status(&b, req, buf, &data);
+			assert(!error && data && data <= SRV_MAX_EXTENTS);
+			data *= SRV_EXTENT_LEN;
+		} else {
+			error = srv_execute(&b, &export, req, buf);
+			data = req->type == NBD_WIRE_CMD_READ && !error ? req->length : 0;
+		}
 	}
-	srv_reply_encode(head, req->cookie, error);
+	n = srv_reply_encode(s, req, error, data, head);
+	assert(n >= NBD_WIRE_SIMPLE_REPLY_LEN && n <= sizeof(head));
 	assert(nbd_get_be64(head + 8) == req->cookie);
 	return true;
 }

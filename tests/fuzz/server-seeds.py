@@ -8,8 +8,9 @@ import struct
 FIXED, NO_ZEROES = 1, 2
 EXPORT_NAME, ABORT, LIST, STARTTLS, INFO, GO, STRUCTURED = 1, 2, 3, 5, 6, 7, 8
 X_SESSION = 0x6e625301
-READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZEROES = range(7)
-FUA, NO_HOLE = 1, 2
+LIST_META, SET_META = 9, 10
+READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZEROES, STATUS = range(8)
+FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO = 1, 2, 4, 8, 16
 
 
 def flags(f=FIXED | NO_ZEROES):
@@ -30,6 +31,11 @@ def session(ident=b"sixteen.bytes.id", link=0):
     return option(X_SESSION, ident + struct.pack(">I", link))
 
 
+def meta(number, name=b"disk", queries=(b"base:allocation",)):
+    return option(number, struct.pack(">I", len(name)) + name + struct.pack(">I", len(queries)) +
+                  b"".join(struct.pack(">I", len(q)) + q for q in queries))
+
+
 def request(kind, offset=0, length=0, flag=0, data=b"", cookie=0x1234567890abcdef):
     return struct.pack(">IHHQQI", 0x25609513, flag, kind, cookie, offset, length) + data
 
@@ -45,7 +51,20 @@ REFUSED = (request(READ, 65536, 1) + write(65000, b"x" * 1000) + write(0, b"y" *
            request(READ, 0, 8193) + request(TRIM, 2**64 - 1, 2) + request(77, 0, 0) +
            request(READ, 0, 1, 0x8000) + request(FLUSH, 1, 1) + write(4096, b"z" * 8))
 
+STRUCTURED_ONLY = (request(STATUS, 0, 65536) + request(STATUS, 3, 40, REQ_ONE) +
+                   request(STATUS, 0, 0) + request(READ, 0, 512, DF) + request(CACHE, 0, 65536) +
+                   request(ZEROES, 0, 512, FAST_ZERO) + request(ZEROES, 0, 512, FAST_ZERO | NO_HOLE))
+
 SEEDS = {
+    "structured": (11, flags() + option(STRUCTURED) + meta(LIST_META, queries=()) +
+                   meta(SET_META) + go() + STRUCTURED_ONLY + EVERYTHING + REFUSED),
+    "structured-no-context": (8, flags() + option(STRUCTURED) + meta(SET_META, b"ro") + go() +
+                              STRUCTURED_ONLY),
+    "meta-bad": (11, flags() + meta(SET_META) + option(STRUCTURED, b"x") + option(STRUCTURED) +
+                 meta(SET_META, b"none") + meta(SET_META, queries=(b"base:", b"x" * 300, b"")) +
+                 option(SET_META, b"\0\0\0\0\0\0\0\1\xff\xff\xff\xffx") +
+                 option(LIST_META, b"\0\0\0\4disk\xff\xff\xff\xff") + option(SET_META, b"y" * 9000) +
+                 meta(LIST_META, queries=(b"base:",)) + go() + STRUCTURED_ONLY),
     "go": (11, flags() + go() + EVERYTHING + request(DISC)),
     "go-refused": (11, flags() + go(b"", (0, 1, 2, 3)) + REFUSED + EVERYTHING),
     "go-bytes": (0, flags() + go(b"disk", (3,)) + EVERYTHING + REFUSED + request(DISC)),

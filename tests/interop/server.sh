@@ -128,8 +128,8 @@ info() {
 	jq -e '.protocol == "newstyle-fixed" and (.exports[0] |
 		."export-size" == '$size' and .can_flush and .can_fua and .can_trim and
 		.can_zero and .can_multi_conn and (.is_read_only | not) and
-		(.is_rotational | not) and (.can_df | not) and (.can_cache | not) and
-		(.can_fast_zero | not) and .block_size_minimum == 1 and
+		(.is_rotational | not) and .can_df and .can_cache and
+		.can_fast_zero and .contexts == ["base:allocation"] and .block_size_minimum == 1 and
 		.block_size_preferred == 4096 and .block_size_maximum == 33554432)' "$dir/json"
 	nbdinfo --json "$uri/plain" > "$dir/json"
 	jq -e '.exports[0] | (.can_flush or .can_fua or .can_trim | not) and .is_rotational and
@@ -139,6 +139,23 @@ info() {
 		."export-size" == 8388608 and .description == "not to be written"' "$dir/json"
 }
 check 'nbdinfo: size, flags and block sizes' info
+
+# What the file system says of a file's holes, and what nbdinfo does
+map() {
+	truncate -s 0 "$dir/disk2" && truncate -s $size "$dir/disk2"
+	dd if="$dir/random" of="$dir/disk2" bs=1M count=1 seek=3 conv=notrunc status=none
+	nbdinfo --map --json "$uri/plain" > "$dir/json"
+	jq -e '[.[] | [.offset, .length, .type]] ==
+		[[0, 3145728, 3], [3145728, 1048576, 0], [4194304, '$((size - 4194304))', 3]]' "$dir/json"
+	qemu-img map --output=json -f raw "$uri/plain" > "$dir/json"
+	jq -e '[.[] | select(.data) | [.start, .length]] == [[3145728, 1048576]]' "$dir/json"
+}
+check 'nbdinfo --map and qemu-img map: holes and data' map
+sparse() {
+	nbdcopy --destination-is-zero "$uri/plain" "$dir/back" && cmp "$dir/back" "$dir/disk2" &&
+		[ "$(stat -c %b "$dir/back")" -lt 4096 ]
+}
+check 'nbdcopy keeps holes' sparse
 
 list() {
 	nbdinfo --list --json "$uri" > "$dir/json"
@@ -206,14 +223,18 @@ assert h.pread(32 << 20, 0) == bytearray(32 << 20)
 h.set_strict_mode(0)
 for code, call in ((22, lambda: h.pread(1, 67108864)), (28, lambda: h.pwrite(b"x", 67108864)),
                    (28, lambda: h.zero(2, 67108863)), (22, lambda: h.trim(2, 67108863)),
-                   (22, lambda: h.cache(1, 0)), (22, lambda: h.pread(1, 0, nbd.CMD_FLAG_DF)),
-                   (22, lambda: h.zero(1, 0, nbd.CMD_FLAG_FAST_ZERO))):
+                   (22, lambda: h.cache(1, 67108864)),
+                   (22, lambda: h.trim(1, 0, nbd.CMD_FLAG_DF))):
     try:
         call()
         raise AssertionError(code)
     except nbd.Error as e:
         assert e.errnum == code, e
-assert len(h.pread(512, 0)) == 512
+h.cache(67108864, 0)
+h.pwrite(b"c" * 4096, 4096)
+assert h.pread(4096, 4096, nbd.CMD_FLAG_DF) == bytearray(b"c" * 4096)
+h.zero(4096, 4096, nbd.CMD_FLAG_FAST_ZERO)
+assert h.pread(512, 4096) == bytearray(512)
 h.shutdown()
 '
 check 'nbdsh: each command and error' nbdsh -u "$uri/rw" -c "$commands"

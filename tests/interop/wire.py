@@ -6,14 +6,15 @@ import struct
 
 FIXED, NO_ZEROES = 1, 2
 EXPORT_NAME, ABORT, LIST, STARTTLS, INFO, GO, STRUCTURED = 1, 2, 3, 5, 6, 7, 8
+LIST_META, SET_META = 9, 10
 X_SESSION = 0x6e625301
-ACK, SERVER, REP_INFO = 1, 2, 3
+ACK, SERVER, REP_INFO, REP_META = 1, 2, 3, 4
 ERR_UNSUP, ERR_POLICY, ERR_INVALID = 0x80000001, 0x80000002, 0x80000003
 ERR_UNKNOWN, ERR_SHUTDOWN, ERR_TOO_BIG = 0x80000006, 0x80000007, 0x80000009
 READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZEROES, STATUS = range(8)
-FUA, NO_HOLE, DF = 1, 2, 4
+FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO = 1, 2, 4, 8, 16
 ERR_X_BUSY = 0x80000000 + X_SESSION
-EPERM, EIO, EINVAL, ENOSPC, ESHUTDOWN = 1, 5, 22, 28, 108
+EPERM, EIO, EINVAL, ENOSPC, ENOTSUP, ESHUTDOWN = 1, 5, 22, 28, 95, 108
 
 
 class Closed(Exception):
@@ -74,6 +75,17 @@ class Client:
         """Announce a session; the type of the reply."""
         (kind, _), = self.option(X_SESSION, ident + struct.pack(">I", link))
         return kind
+
+    def meta(self, number, name=b"", queries=(b"base:allocation",)):
+        return self.option(number, struct.pack(">I", len(name)) + name +
+                           struct.pack(">I", len(queries)) +
+                           b"".join(struct.pack(">I", len(q)) + q for q in queries))
+
+    def chunk(self):
+        """The next reply, a chunk that is the only one of its reply: its type and payload."""
+        magic, flags, kind, cookie, length = struct.unpack(">IHHQI", self.recv(20))
+        assert magic == 0x668e33ef and flags == 1 and cookie == self.cookie
+        return kind, self.recv(length)
 
     def start(self, name=b""):
         """GO; the export's size and flags."""

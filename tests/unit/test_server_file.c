@@ -262,6 +262,65 @@ static void execute(void **state)
 	assert_int_equal(srv_execute(b, &export, &req, NULL), NBD_WIRE_EINVAL);
 }
 
+/* What a range is: data, a hole, and both sides of where they meet */
+static void extents(void **state)
+{
+	uint32_t len = SIZE;
+	bool hole;
+
+	(void)state;
+	assert_int_equal(b->ops->extent(b, &len, 0, &hole), 0);
+	assert_false(hole);
+	assert_int_equal(len, SIZE);
+	assert_int_equal(b->ops->trim(b, 2 << 20, 1 << 20, false), 0);
+	len = SIZE;
+	assert_int_equal(b->ops->extent(b, &len, 4096, &hole), 0);
+	assert_false(hole);
+	assert_int_equal(len, (1 << 20) - 4096);
+	len = SIZE;
+	assert_int_equal(b->ops->extent(b, &len, (1 << 20) + 1, &hole), 0);
+	assert_true(hole);
+	assert_int_equal(len, (2 << 20) - 1);
+	len = 100;
+	assert_int_equal(b->ops->extent(b, &len, 1 << 20, &hole), 0);
+	assert_true(hole);
+	assert_int_equal(len, 100);
+	/* A hole that goes to the end */
+	assert_int_equal(b->ops->trim(b, 1 << 20, SIZE - (1 << 20), false), 0);
+	len = 1 << 20;
+	assert_int_equal(b->ops->extent(b, &len, SIZE - (1 << 20), &hole), 0);
+	assert_true(hole);
+	assert_int_equal(len, 1 << 20);
+	assert_int_equal(b->ops->cache(b, SIZE, 0), 0);
+}
+
+static void fast_zero(void **state)
+{
+	struct srv_export export = { .trim = true };
+	struct srv_request req = { .type = NBD_WIRE_CMD_WRITE_ZEROES,
+				   .flags = NBD_WIRE_CMD_FLAG_FAST_ZERO,
+				   .length = 4 << 20,
+				   .offset = 100 };
+	uint32_t error;
+
+	(void)state;
+	error = srv_execute(b, &export, &req, NULL);
+	if (error) {
+		/* Only by saying so, and with nothing changed */
+		assert_int_equal(error, NBD_WIRE_ENOTSUP);
+		check();
+		return;
+	}
+	memset(expected + 100, 0, 4 << 20);
+	check();
+	assert_true(allocated() < 5 << 20);
+	/* Devices have whole sectors only */
+	req.flags |= NBD_WIRE_CMD_FLAG_FUA | NBD_WIRE_CMD_FLAG_NO_HOLE;
+	error = srv_execute(b, &export, &req, NULL);
+	assert_true(!error || error == NBD_WIRE_ENOTSUP);
+	check();
+}
+
 static unsigned int writes;
 
 static int count_write(struct srv_backend *unused, const void *data, uint32_t len, uint64_t offset,
@@ -330,7 +389,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(read_and_write), T(read_cached),	T(zero_ranges), T(space),
 		T(zero_beyond_4g), T(errors),		T(opening),	T(execute),
-		T(cancelled),	   T(cancelled_before),
+		T(cancelled),	   T(cancelled_before), T(extents),	T(fast_zero),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -255,10 +255,11 @@ static void reply_bytes(void **state)
 {
 	static const uint8_t expected[] = { 0x67, 0x44, 0x66, 0x98, 0, 0, 0, 28,
 					    1,	  2,	3,    4,    5, 6, 7, 8 };
-	uint8_t out[NBD_WIRE_SIMPLE_REPLY_LEN];
+	const struct srv_request req = { .cookie = 0x0102030405060708ULL };
+	uint8_t out[SRV_MAX_REPLY_HEAD];
 
 	(void)state;
-	srv_reply_encode(out, 0x0102030405060708ULL, NBD_WIRE_ENOSPC);
+	assert_int_equal(srv_reply_encode(&p->s, &req, NBD_WIRE_ENOSPC, 0, out), sizeof(expected));
 	assert_memory_equal(out, expected, sizeof(expected));
 }
 
