@@ -17,6 +17,7 @@
 
 #include "server/connection.h"
 #include "server/socket.h"
+#include "server/systemd.h"
 
 #define BACKLOG 1024
 
@@ -229,14 +230,17 @@ enum srv_accept_result srv_listen_accept(struct srv_server *srv, struct srv_loop
 
 static void reload_config(struct srv_server *srv, srv_reload_fn reload, void *ctx)
 {
-	struct srv_config *config = reload(ctx);
+	struct srv_config *config;
 
-	if (!config) {
+	srv_systemd_notify_reload();
+	config = reload(ctx);
+	if (config) {
+		nbd_info("configuration reloaded, %u exports", config->exports->len);
+		srv_server_reload(srv, config);
+	} else {
 		nbd_err("configuration not reloaded; what was in force stays so");
-		return;
 	}
-	nbd_info("configuration reloaded, %u exports", config->exports->len);
-	srv_server_reload(srv, config);
+	srv_systemd_notify("READY=1");
 }
 
 /* Is there a signal that asks for the end?  SIGHUP does not, this late. */
@@ -259,6 +263,7 @@ static int drain(struct srv_server *srv, struct srv_listener *l, int signal_fd)
 	int64_t left;
 	eventfd_t count;
 
+	srv_systemd_notify("STOPPING=1");
 	srv_server_stop(srv);
 	srv_listen_close(l);
 	for (;;) {

@@ -12,6 +12,7 @@
 struct srv_listener {
 	unsigned int n;
 	int fd[SRV_MAX_LISTEN];
+	bool given;	 /* by a service manager: addresses and ports are its business */
 	char *unix_path; /* removed at the end; NULL: none */
 };
 

@@ -17,6 +17,7 @@
 #include "server/connection.h"
 #include "server/listen.h"
 #include "server/options.h"
+#include "server/systemd.h"
 
 /* Exit codes, as nbd-server(1) lists them */
 #define EXIT_CUT_OFF 1 /* clients were cut off at the end */
@@ -188,6 +189,26 @@ static int detach(const struct srv_options *o, const struct srv_config *config,
 	return 0;
 }
 
+/* The service manager's sockets if it has given us some, else our own */
+static int open_listener(struct srv_listener *l, const struct srv_config *config)
+{
+	int n = srv_systemd_sockets(l);
+
+	return n ? (n < 0 ? -1 : 0) : srv_listen_open(l, config);
+}
+
+static void say_where(const struct srv_listener *l, const struct srv_config *config)
+{
+	const char *plural = config->exports->len == 1 ? "" : "s";
+
+	if (l->given)
+		nbd_info("serving %u export%s on %u sockets of the service manager's",
+			 config->exports->len, plural, l->n);
+	else
+		nbd_info("serving %u export%s on port %s", config->exports->len, plural,
+			 config->unixsock && !config->duallisten ? config->unixsock : config->port);
+}
+
 static int serve(struct srv_options *o, struct srv_config *config)
 {
 	struct srv_listener listener = { 0 };
@@ -203,7 +224,7 @@ static int serve(struct srv_options *o, struct srv_config *config)
 		goto out;
 	}
 	raise_limits();
-	if (!o->inetd && srv_listen_open(&listener, config))
+	if (!o->inetd && open_listener(&listener, config))
 		goto out;
 	if (detach(o, config, &pid_path))
 		goto out;
@@ -213,9 +234,8 @@ static int serve(struct srv_options *o, struct srv_config *config)
 	if (o->inetd && start_inetd(&srv))
 		goto out;
 	if (!o->inetd)
-		nbd_info("serving %u export%s on port %s", config->exports->len,
-			 config->exports->len == 1 ? "" : "s",
-			 config->unixsock && !config->duallisten ? config->unixsock : config->port);
+		say_where(&listener, config);
+	srv_systemd_notify("READY=1");
 
 	if (srv_run(&srv, &listener, signal_fd, reload, o)) {
 		/* Its threads still use the server: end the process without touching it */

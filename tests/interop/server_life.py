@@ -4,6 +4,7 @@
 server_life.py PROGRAM DIRECTORY, see serve.py.
 """
 
+import fcntl
 import os
 import resource
 import shutil
@@ -456,6 +457,71 @@ def exit_codes():
     assert status("-n", "-p", "/nonexistent/pid", f"127.0.0.1@{port}", DISK)[0] == 4
 
 
+def given_sockets():
+    """sockets from the service manager: served in place of our own, and checked"""
+    def wrapped(fds, n, pid="$$"):
+        return {"args": ["-c", f"LISTEN_PID={pid} LISTEN_FDS={n} exec \"$0\" \"$@\"", PROGRAM, "-n",
+                         f"127.0.0.1@{port}", DISK],
+                "executable": "/bin/sh", "stderr": subprocess.PIPE, "text": True,
+                "preexec_fn": lambda: [os.dup2(fd, 3 + i) for i, fd in enumerate(fds)],
+                "close_fds": False}
+    def start(*given, **more):
+        options = wrapped(*given, **more)
+        return subprocess.Popen(["/bin/sh", *options.pop("args")], **options)
+    port, path = free_port(), os.path.join(DIR, "given.sock")
+    with socket.socket() as tcp, socket.socket(socket.AF_UNIX) as local, socket.socket() as idle:
+        tcp.bind(("127.0.0.1", 0))
+        local.bind(path)
+        for x in (tcp, local):
+            x.listen()
+        # Out of the way of the descriptors that they are to become
+        fds = [fcntl.fcntl(x.fileno(), fcntl.F_DUPFD, 20) for x in (tcp, local, idle)]
+        with start(fds[:2], 2) as p:
+            for address in (tcp.getsockname(), path):
+                c = Client(address)
+                assert c.start()[0] == SIZE and c.read(0, 512)
+                c.send(c.header(DISC))
+                assert c.closed()
+            try:
+                Client(("127.0.0.1", port))
+                raise AssertionError("it listens on a port of its own")
+            except ConnectionRefusedError:
+                pass
+            p.terminate()
+            assert "on 2 sockets" in p.stderr.read() and p.wait(10) == 0
+        assert os.path.exists(path)
+        # Not for us: as if there were none
+        with start(fds[:2], 2, pid="1") as p:
+            while "serving" not in p.stderr.readline():
+                assert p.poll() is None
+            Client(("127.0.0.1", port)).sock.close()
+            p.terminate()
+            assert p.wait(10) == 0
+        for given, n in ((fds[2:], 1), (fds[:1], 33), (fds[:1], "x")):
+            with start(given, n) as p:
+                assert p.wait(10) == 4 and "LISTEN_FDS" in p.stderr.read()
+        for fd in fds:
+            os.close(fd)
+
+
+def notified():
+    """NOTIFY_SOCKET: ready, reloading, stopping, as a service manager wants to know"""
+    for name in (os.path.join(DIR, "notify"), f"\0nbd-notify-{os.getpid()}"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(name)
+            manager.settimeout(10)
+            s = Server(export("x"), env={**os.environ, "NOTIFY_SOCKET": name.replace("\0", "@")})
+            assert manager.recv(99) == b"READY=1"
+            s.connected().read(0, 1)
+            s.process.send_signal(signal.SIGHUP)
+            first, second = manager.recv(99).split(b"\n")
+            assert first == b"RELOADING=1" and second.startswith(b"MONOTONIC_USEC=")
+            assert abs(int(second[15:]) / 1e6 - time.monotonic()) < 10
+            assert manager.recv(99) == b"READY=1"
+            s.stop()
+            assert manager.recv(99) == b"STOPPING=1"
+
+
 def output_config():
     """-o prints a configuration that serves the same export"""
     port = free_port()
@@ -474,7 +540,7 @@ CHECKS = (term_idle, term_drains, term_options, term_twice, kill_and_restart, re
           replaced_file, max_connections, max_clients, handshake_deadline, idle_timeout, descriptors, access,
           missing_file, no_space, block_device,
           stable_storage, slow_requests, daemon, inetd, privileges,
-          exit_codes, output_config)
+          exit_codes, given_sockets, notified, output_config)
 
 
 def main():
