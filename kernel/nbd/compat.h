@@ -208,6 +208,7 @@ static inline unsigned int nbd_compat_max_backlog(void)
 #define MEMALLOC_NET_NEIGHBOUR		0UL
 #define MEMALLOC_NET_RESERVE		0UL
 #define MEMALLOC_NET_NO_QUEUE		0UL
+#define MEMALLOC_NET_INPUT_ROUTE	0UL
 
 static inline int mem_reserve_add(long bytes)
 {

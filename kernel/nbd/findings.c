@@ -192,6 +192,7 @@ static const struct {
 	{ MEMALLOC_NET_TCP_RETRY, "retransmission" },
 	{ MEMALLOC_NET_RX_SKB, "reception" },
 	{ MEMALLOC_NET_NEIGHBOUR, "neighbours" },
+	{ MEMALLOC_NET_INPUT_ROUTE, "routes in" },
 };
 
 static bool kernel_entitles(void)

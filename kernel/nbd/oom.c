@@ -29,7 +29,7 @@ MODULE_PARM_DESC(oom_patience, "seconds without a write that ends well after whi
 static atomic_t writes = ATOMIC_INIT(0);	/* of all devices, not finished */
 static unsigned long progress;			/* jiffies of the last that ended well */
 static unsigned long swapped;			/* the same of swap-outs alone */
-static bool failing;				/* the last that ended did not */
+static unsigned long failed;			/* the same of the last that did not */
 
 /**
  * nbd_oom_write_started() - a write is the driver's now
@@ -38,8 +38,10 @@ static bool failing;				/* the last that ended did not */
  */
 void nbd_oom_write_started(void)
 {
-	/* The first of many; one more after one that has failed promises nothing */
-	if (!atomic_read(&writes) && !READ_ONCE(failing))
+	unsigned long then = READ_ONCE(failed);
+
+	/* The first of many; one more right after one that has failed promises nothing */
+	if (!atomic_read(&writes) && !time_in_range(jiffies, then, then + OOM_RUN))
 		WRITE_ONCE(progress, jiffies);
 	/* Pairs with memory_comes() */
 	smp_mb__before_atomic();
@@ -55,8 +57,9 @@ void nbd_oom_write_started(void)
  */
 void nbd_oom_write_done(bool ok, bool swap)
 {
-	WRITE_ONCE(failing, !ok);
-	if (ok)
+	if (!ok)
+		WRITE_ONCE(failed, jiffies);
+	else
 		WRITE_ONCE(progress, jiffies);
 	if (ok && swap)
 		WRITE_ONCE(swapped, jiffies);
@@ -119,6 +122,7 @@ int nbd_oom_register(void)
 	/* Not just now */
 	progress = jiffies - 2 * OOM_RECENT;
 	swapped = progress;
+	failed = jiffies - 2 * OOM_RUN;
 	return register_oom_notifier(&oom_nb);
 }
 
