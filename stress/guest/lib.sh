@@ -204,14 +204,7 @@ hog_finish() {
 starved_guest() {
 	_hold=$1
 	attach 0 swap -swap
-	(
-		_rc=0
-		ioprobe -t $((50 + _hold)) "/dev/${PREFIX}0" 950 4 || _rc=$?
-		echo "$_rc" > /tmp/probe.end
-	) &
-	await filled
-	mkswap "/dev/${PREFIX}0" 921600 > /dev/null
-	swapon "/dev/${PREFIX}0"
+	probe_begin $((50 + _hold))
 	_level=$(($(cat /proc/sys/vm/min_free_kbytes) / 5))
 	metric "hold_kb=$_level"
 	exec 3<&0
@@ -221,7 +214,55 @@ starved_guest() {
 	) <&3 &
 	say swapping
 	hog -n 4 -m 220 -t $((30 + _hold)) -s $((90 * SLOW))
-	until_true 60 test -s /tmp/probe.end || :
-	same 'ioprobe: every page was right and none failed' "$(cat /tmp/probe.end)" 0
+	probe_end 60
 	swap_off 0
+}
+
+# probe_begin SECONDS: ioprobe on the last part of device 0, swap on what is before it
+probe_begin() {
+	(
+		_rc=0
+		ioprobe -t "$1" "/dev/${PREFIX}0" 950 4 || _rc=$?
+		echo "$_rc" > /tmp/probe.end
+	) &
+	await filled
+	mkswap "/dev/${PREFIX}0" 921600 > /dev/null
+	swapon "/dev/${PREFIX}0"
+}
+
+# probe_end SECONDS: ioprobe is done by then
+probe_end() {
+	until_true "$1" test -s /tmp/probe.end || :
+	same 'ioprobe: every page was right and none failed' "$(cat /tmp/probe.end)" 0
+}
+
+# The min watermarks of all zones together, kB
+min_watermarks() {
+	awk '$1 == "min" { n += $2 } END { print n * 4 }' /proc/zoneinfo
+}
+
+# levelled_guest SECONDS COMMAND...: memhog swaps, and ioprobe runs for so long; when the
+# host says so COMMAND holds free memory at levels, with the switch of the test patch
+levelled_guest() {
+	probe_begin "$1"
+	shift
+	say swapping
+	memhog -n 4 -m 220 -t 3600 -s $((120 * SLOW)) &
+	_hog=$!
+	await hold
+	"$@"
+	await over
+	kill -TERM "$_hog"
+	hog_result wait "$_hog"
+	nobody_killed
+	probe_end 120
+}
+
+# levels SECONDS LEVEL_KB...: one after the other.  What holdlevels says goes out directly:
+# a file would need pages.
+levels() {
+	_seconds=$1 _rc=0
+	shift
+	holdlevels -t "$_seconds" "$@" || _rc=$?
+	same 'every level is held' "$_rc" 0
 }

@@ -1,27 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=sh disable=SC2034,SC2154
+# shellcheck shell=sh disable=SC1091,SC2034,SC2154
+. "${STRESS:-}/scenarios/reconnect-starved.sh"
+uses=reconnect-starved
 desc='free memory held where only those entitled to the reserve get a page, on a wire that loses 1 %'
-long=y
-drivers='nbswap mainline'
 relay=y
-mem=192
-programs='memhog ioprobe'
-kmods=eater
-timeout=200
-expect='page allocation failure'
-[ "${DRIVER:-}" != mainline ] || { may_die=y expect='.'; }
-[ "${NIC:-}" != virtio ] || patched || { may_die=y expect="${expect}|blocked for more|INFO: task"; }
-
 HOLD=24
-
-prepare() {
-	disk "$WORK/swap" 1G
-	serve swap "$WORK/swap"
-}
-
-guest() {
-	starved_guest $HOLD
-}
+SYMPTOM='the device|no gap' SYMPTOM_IS='not served in the hold' MAINLINE=may
 
 host() {
 	starved_ready
@@ -55,14 +39,4 @@ host() {
 		test "$WORST" -le $((5000 * SLOW + _free))
 	netem clear
 	progress 20 'swap goes on after it'
-}
-
-after() {
-	_symptom=
-	report_since "$FROM" | grep -qE '^not ok (the device|no gap)' && _symptom='not served in the hold'
-	if [ "$DRIVER" = mainline ]; then
-		finding mainline may "$_symptom"
-	elif [ "$NIC" = virtio ] && ! patched; then
-		finding 'virtio, unpatched' may "$_symptom"
-	fi
 }

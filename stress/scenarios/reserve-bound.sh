@@ -15,41 +15,19 @@ prepare() {
 	serve swap "$WORK/swap"
 }
 
-# Of all zones together, kB
-min_watermarks() {
-	awk '$1 == "min" { n += $2 } END { print n * 4 }' /proc/zoneinfo
+lower_and_lower() {
+	_min=$(min_watermarks)
+	metric "min_kb=$_min"
+	# What atomic requests leave alone begins at three eighths
+	levels $STEP "$_min" $((_min / 2)) $((_min * 3 / 8)) $((_min / 4)) $((_min / 8)) \
+		$((_min / 16)) 400
 }
 
 guest() {
 	mount -t debugfs debugfs /sys/kernel/debug 2> /dev/null || :
 	attach 0 swap -swap
 	check 'the kernel keeps the reserve' grep -q 'Registered: *[1-9]' /proc/mem_reserve
-	(
-		_rc=0
-		ioprobe -t $((60 + 8 * (STEP + 1))) "/dev/${PREFIX}0" 950 4 || _rc=$?
-		echo "$_rc" > /tmp/probe.end
-	) &
-	await filled
-	mkswap "/dev/${PREFIX}0" 921600 > /dev/null
-	swapon "/dev/${PREFIX}0"
-	say swapping
-	memhog -n 4 -m 220 -t 3600 -s $((120 * SLOW)) &
-	_hog=$!
-	await hold
-	_min=$(min_watermarks)
-	metric "min_kb=$_min"
-	# What atomic requests leave alone begins at three eighths.  Its lines go out
-	# directly: a file would need pages.
-	_rc=0
-	holdlevels -t $STEP "$_min" $((_min / 2)) $((_min * 3 / 8)) $((_min / 4)) $((_min / 8)) \
-		$((_min / 16)) 400 || _rc=$?
-	same 'every level is held' "$_rc" 0
-	await over
-	kill -TERM $_hog
-	hog_result wait $_hog
-	nobody_killed
-	until_true 120 test -s /tmp/probe.end || :
-	same 'ioprobe: every page was right and none failed' "$(cat /tmp/probe.end)" 0
+	levelled_guest $((60 + 8 * (STEP + 1))) lower_and_lower
 	swap_off 0
 }
 
