@@ -17,7 +17,7 @@ else
 endif
 
 VERSION	:= 0.1.0
-PKGS	:= libnl-3.0 libnl-genl-3.0 jansson glib-2.0 liburing
+PKGS	:= libnl-3.0 libnl-genl-3.0 jansson glib-2.0 liburing libsystemd
 WARN	:= -Wall -Wextra -Wshadow -Werror
 CFLAGS	?= -O2 -g
 NBD_CFLAGS = -std=c17 -D_GNU_SOURCE -DNBSWAP_VERSION='"$(VERSION)"' $(WARN) -I. -Icommon \

@@ -3,47 +3,36 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
+#include <systemd/sd-daemon.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "common/log.h"
-#include "common/parse.h"
-
-#define FIRST_FD 3
 
 /* Is it a socket that clients can come to, of a kind that we would open ourselves? */
 static bool is_listening(int fd)
 {
-	int domain = -1, type = -1, listening = 0;
-	socklen_t len = sizeof(int);
-
-	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) &&
-	       !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) &&
-	       !getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) && listening &&
-	       type == SOCK_STREAM &&
-	       (domain == AF_INET || domain == AF_INET6 || domain == AF_UNIX);
+	return sd_is_socket(fd, AF_INET, SOCK_STREAM, 1) > 0 ||
+	       sd_is_socket(fd, AF_INET6, SOCK_STREAM, 1) > 0 ||
+	       sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) > 0;
 }
 
 int srv_systemd_sockets(struct srv_listener *l)
 {
-	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
-	uint64_t number, n;
-	int fd, flags;
+	int n = sd_listen_fds(0), fd, flags;
 
 	*l = (struct srv_listener){ 0 };
-	/* Meant for another process: a variable outlives the one it was set for */
-	if (!pid || !fds || nbd_parse_uint(pid, INT32_MAX, &number) || number != (uint64_t)getpid())
-		return 0;
-	if (nbd_parse_uint(fds, SRV_MAX_LISTEN, &n)) {
-		nbd_err("LISTEN_FDS=%s: expected a number from 0 to %d", fds, SRV_MAX_LISTEN);
+	if (n < 0 || n > SRV_MAX_LISTEN) {
+		nbd_err("LISTEN_FDS=%s: %s: expected how many sockets there are from descriptor %d "
+			"on, 0 to %d",
+			getenv("LISTEN_FDS"), n < 0 ? strerror(-n) : "too many",
+			SD_LISTEN_FDS_START, SRV_MAX_LISTEN);
 		return -1;
 	}
-	for (fd = FIRST_FD; fd < FIRST_FD + (int)n; fd++) {
+	for (fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++) {
 		if (!is_listening(fd)) {
 			nbd_err("LISTEN_FDS: descriptor %d is no listening stream socket; "
 				"the socket unit needs ListenStream= and Accept=no",
@@ -51,50 +40,34 @@ int srv_systemd_sockets(struct srv_listener *l)
 			return -1;
 		}
 		flags = fcntl(fd, F_GETFL);
-		if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
-		    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+		if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
 			nbd_err("LISTEN_FDS: cannot set up descriptor %d: %s", fd, strerror(errno));
 			return -1;
 		}
 		l->fd[l->n++] = fd;
 		l->given = true;
 	}
-	return (int)n;
+	return n;
 }
 
 void srv_systemd_notify(const char *state)
 {
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	socklen_t len;
-	int fd;
+	int ret = sd_notify(0, state);
 
-	if (!path || !*path)
-		return;
-	if (strlen(path) >= sizeof(addr.sun_path)) {
-		nbd_warn("NOTIFY_SOCKET=%s is too long for a socket; nothing is told", path);
-		return;
-	}
-	strcpy(addr.sun_path, path);
-	len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
-	/* A name, not a file */
-	if (*path == '@')
-		addr.sun_path[0] = 0;
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 ||
-	    sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&addr, len) < 0)
-		nbd_warn("cannot tell NOTIFY_SOCKET=%s %s: %s", path, state, strerror(errno));
-	if (fd >= 0)
-		close(fd);
+	if (ret < 0)
+		nbd_warn("cannot tell NOTIFY_SOCKET=%s %s: %s", getenv("NOTIFY_SOCKET"), state,
+			 strerror(-ret));
 }
 
 void srv_systemd_notify_reload(void)
 {
 	struct timespec ts;
-	char state[80];
+	int ret;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%lld",
-		 (long long)ts.tv_sec * 1000000 + ts.tv_nsec / 1000);
-	srv_systemd_notify(state);
+	ret = sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
+			 (long long)ts.tv_sec * 1000000 + ts.tv_nsec / 1000);
+	if (ret < 0)
+		nbd_warn("cannot tell NOTIFY_SOCKET=%s that the configuration is read again: %s",
+			 getenv("NOTIFY_SOCKET"), strerror(-ret));
 }
