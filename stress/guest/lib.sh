@@ -198,14 +198,14 @@ hog_finish() {
 }
 
 # starved_guest HOLD: memhog swaps, then for HOLD seconds eater holds free memory at a
-# fifth of min_free_kbytes: not even an atomic request gets a page then, down to three
+# fifth of the min watermarks: not even an atomic request gets a page then, down to three
 # eighths it would.  Nor does a page fault, so memhog waits for the end of the hold;
 # ioprobe, on a part of the device behind the swap, needs no page.
 starved_guest() {
 	_hold=$1
 	attach 0 swap -swap
 	probe_begin $((50 + _hold))
-	_level=$(($(cat /proc/sys/vm/min_free_kbytes) / 5))
+	_level=$(($(min_watermarks) / 5))
 	metric "hold_kb=$_level"
 	exec 3<&0
 	(
