@@ -51,6 +51,7 @@ void nbd_device_release(struct gendisk *disk)
 	if (disk_openers(disk))
 		return;
 	WRITE_ONCE(dev->stale, false);
+	WRITE_ONCE(dev->closed, true);
 	if (!READ_ONCE(dev->ioctl.nr_socks) &&
 	    !(READ_ONCE(dev->config.client_flags) & NBD_CFLAG_DISCONNECT_ON_CLOSE))
 		return;
@@ -87,17 +88,39 @@ static const struct block_device_operations device_ops = {
 	.free_disk	= device_free,
 };
 
+/*
+ * Swap, a mount or a program has the device open.  Who holds open_mutex opens
+ * it right now, and may wait for I/O with it, so that we must not wait for it.
+ */
+static bool in_use(struct nbd_device *dev)
+{
+	bool ret;
+
+	if (!mutex_trylock(&dev->disk->open_mutex))
+		return true;
+	ret = disk_openers(dev->disk);
+	if (!ret)
+		WRITE_ONCE(dev->state, NBDX_STATE_TEARDOWN);
+	mutex_unlock(&dev->disk->open_mutex);
+	return ret;
+}
+
 static void close_work(struct work_struct *work)
 {
 	struct nbd_device *dev = container_of(work, struct nbd_device, close_work);
+	bool down;
 
 	mutex_lock(&dev->lock);
 	/* Sockets of a process that went away before NBD_DO_IT */
 	if (!disk_openers(dev->disk))
 		nbd_ioctl_clear(dev);
+	/* Not a connection made since: the close was not of that */
+	down = READ_ONCE(dev->closed) && dev->state == NBDX_STATE_LIVE &&
+	       dev->config.client_flags & NBD_CFLAG_DISCONNECT_ON_CLOSE &&
+	       !dev->config.do_it && !in_use(dev);
 	mutex_unlock(&dev->lock);
-	if (READ_ONCE(dev->config.client_flags) & NBD_CFLAG_DISCONNECT_ON_CLOSE)
-		nbd_device_disconnect(dev, false);
+	if (down)
+		nbd_device_teardown(dev);
 	nbd_device_put(dev);
 }
 
@@ -241,6 +264,15 @@ void nbd_device_remove(struct nbd_device *dev)
 	nbd_device_put(dev);
 }
 
+/*
+ * What must not come or go: whether it can be written, and whether a write that
+ * was answered may still be lost with the server.
+ */
+#define FLAGS_SAME	(NBD_WIRE_FLAG_READ_ONLY | NBD_WIRE_FLAG_SEND_FLUSH)
+/* What must not go, since it may be in use; the device asks for nothing that comes */
+#define FLAGS_KEPT	(NBD_WIRE_FLAG_SEND_FUA | NBD_WIRE_FLAG_SEND_TRIM | \
+			 NBD_WIRE_FLAG_SEND_WRITE_ZEROES)
+
 /**
  * nbd_device_check_export() - is this what the device is made of?
  * @dev: the device
@@ -248,23 +280,30 @@ void nbd_device_remove(struct nbd_device *dev)
  * @why: set to a clause that tells the difference
  * @len: its size
  *
+ * A server that can do more than it could, as after an upgrade, will do.
+ *
  * Return: 0 or -EREMCHG.
  */
 int nbd_device_check_export(struct nbd_device *dev, const struct nbd_export *export, char *why,
 			    size_t len)
 {
 	const struct nbd_export *is = &dev->export;
+	u32 had = is->max_payload ?: NBD_WIRE_DEF_MAX_PAYLOAD;
+	u32 has = export->max_payload ?: NBD_WIRE_DEF_MAX_PAYLOAD;
+	u16 kept = FLAGS_KEPT;
 
+	if (dev->config.nr_links > 1)
+		kept |= NBD_WIRE_FLAG_CAN_MULTI_CONN;
 	if (export->size != is->size)
 		snprintf(why, len, "export has changed: its size was %llu, is %llu", is->size,
 			 export->size);
-	else if (export->flags != is->flags)
+	else if ((export->flags ^ is->flags) & FLAGS_SAME || is->flags & ~export->flags & kept)
 		snprintf(why, len, "export has changed: its flags were 0x%x, are 0x%x", is->flags,
 			 export->flags);
-	else if (export->min_block != is->min_block || export->max_payload != is->max_payload)
+	else if (export->min_block > is->min_block || has < had)
 		snprintf(why, len,
 			 "export has changed: block size and payload were %u and %u, are %u and %u",
-			 is->min_block, is->max_payload, export->min_block, export->max_payload);
+			 is->min_block, had, export->min_block, has);
 	else
 		return 0;
 	return -EREMCHG;
@@ -611,6 +650,7 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 	dev->config = *config;
 	memset(config, 0, sizeof(*config));
 	dev->abort = false;
+	WRITE_ONCE(dev->closed, false);
 	dev->ready = 0;
 	get_random_bytes(dev->session, sizeof(dev->session));
 	if (export) {
@@ -669,23 +709,6 @@ void nbd_device_teardown(struct nbd_device *dev)
 	release(dev);
 	if (destroy)
 		nbd_device_forget(dev);
-}
-
-/*
- * Swap, a mount or a program has the device open.  Who holds open_mutex opens
- * it right now, and may wait for I/O with it, so that we must not wait for it.
- */
-static bool in_use(struct nbd_device *dev)
-{
-	bool ret;
-
-	if (!mutex_trylock(&dev->disk->open_mutex))
-		return true;
-	ret = disk_openers(dev->disk);
-	if (!ret)
-		WRITE_ONCE(dev->state, NBDX_STATE_TEARDOWN);
-	mutex_unlock(&dev->disk->open_mutex);
-	return ret;
 }
 
 /**

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=sh disable=SC2034,SC2154
-desc='the server comes back with another export: refused, reported and never used; then with the right one'
+desc='the server comes back with another export: refused, reported and never used; then with the right one, on a server that can do more'
 long=y
 servers='nbswap nbd-server'
 mem=256
@@ -49,8 +49,9 @@ guest() {
 	say hammering
 	refused size 'export has changed: its size'
 	refused flags 'export has changed: its flags'
+	refused less 'export has changed: its flags'
 	await right
-	check 'the right export is taken again' until_true 20 \
+	check 'the right export is taken again, a flag of no concern notwithstanding' until_true 20 \
 		sh -c 'nbd-client status nb0 --json | grep -q "\"state\": *\"ready\""'
 	until_true 100 test -s /tmp/hammer.end
 	same 'every read returned what was written, none failed' "$(cat /tmp/hammer.end)" 0
@@ -76,7 +77,10 @@ host() {
 	report_wait '^say seen-size' "$FROM" 60
 	another flags "$WORK/same-size" 'readonly = true'
 	report_wait '^say seen-flags' "$FROM" 60
-	another right "$WORK/raw"
+	# The right one, but the device may be asking for what is no longer there
+	another less "$WORK/raw" 'trim = false'
+	report_wait '^say seen-less' "$FROM" 60
+	another right "$WORK/raw" 'rotational = true'
 }
 
 after() {
