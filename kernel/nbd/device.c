@@ -116,8 +116,7 @@ static void close_work(struct work_struct *work)
 		nbd_ioctl_clear(dev);
 	/* Not a connection made since: the close was not of that */
 	down = READ_ONCE(dev->closed) && dev->state == NBDX_STATE_LIVE &&
-	       dev->config.client_flags & NBD_CFLAG_DISCONNECT_ON_CLOSE &&
-	       !dev->config.do_it && !in_use(dev);
+	       dev->config.client_flags & NBD_CFLAG_DISCONNECT_ON_CLOSE && !in_use(dev);
 	mutex_unlock(&dev->lock);
 	if (down)
 		nbd_device_teardown(dev);
@@ -273,6 +272,18 @@ void nbd_device_remove(struct nbd_device *dev)
 #define FLAGS_KEPT	(NBD_WIRE_FLAG_SEND_FUA | NBD_WIRE_FLAG_SEND_TRIM | \
 			 NBD_WIRE_FLAG_SEND_WRITE_ZEROES)
 
+/* Bytes: no request is of less; a server that tells none takes sectors */
+static u32 min_block_of(const struct nbd_export *export)
+{
+	return max(export->min_block, 512U);
+}
+
+/* Bytes that a request may carry at most, as far as we would go */
+static u32 max_payload_of(const struct nbd_export *export)
+{
+	return min_t(u32, export->max_payload ?: NBD_WIRE_DEF_MAX_PAYLOAD, NBD_MAX_REQUEST);
+}
+
 /**
  * nbd_device_check_export() - is this what the device is made of?
  * @dev: the device
@@ -288,8 +299,6 @@ int nbd_device_check_export(struct nbd_device *dev, const struct nbd_export *exp
 			    size_t len)
 {
 	const struct nbd_export *is = &dev->export;
-	u32 had = is->max_payload ?: NBD_WIRE_DEF_MAX_PAYLOAD;
-	u32 has = export->max_payload ?: NBD_WIRE_DEF_MAX_PAYLOAD;
 	u16 kept = FLAGS_KEPT;
 
 	if (dev->config.nr_links > 1)
@@ -300,10 +309,12 @@ int nbd_device_check_export(struct nbd_device *dev, const struct nbd_export *exp
 	else if ((export->flags ^ is->flags) & FLAGS_SAME || is->flags & ~export->flags & kept)
 		snprintf(why, len, "export has changed: its flags were 0x%x, are 0x%x", is->flags,
 			 export->flags);
-	else if (export->min_block > is->min_block || has < had)
+	else if (min_block_of(export) > min_block_of(is) ||
+		 max_payload_of(export) < max_payload_of(is))
 		snprintf(why, len,
 			 "export has changed: block size and payload were %u and %u, are %u and %u",
-			 is->min_block, had, export->min_block, has);
+			 min_block_of(is), max_payload_of(is), min_block_of(export),
+			 max_payload_of(export));
 	else
 		return 0;
 	return -EREMCHG;
@@ -315,9 +326,9 @@ static int derive_limits(struct nbd_device *dev, struct nbd_limits *limits, u64 
 {
 	const struct nbd_config *config = &dev->config;
 	const struct nbd_export *export = &dev->export;
-	u32 min = max(export->min_block, 512U);
+	u32 min = min_block_of(export);
 	u32 block = config->block_size ?: min;
-	u32 payload = export->max_payload ?: NBD_WIRE_DEF_MAX_PAYLOAD;
+	u32 payload = max_payload_of(export);
 
 	if (min > PAGE_SIZE) {
 		snprintf(why, len, "server demands blocks of %u bytes, longer than a page of %lu",
@@ -350,7 +361,7 @@ static int derive_limits(struct nbd_device *dev, struct nbd_limits *limits, u64 
 	dev->block_size = block;
 	limits->logical = block;
 	limits->physical = clamp_t(u32, export->preferred_block, block, PAGE_SIZE);
-	limits->max_bytes = round_down(min_t(u32, payload, NBD_MAX_REQUEST), PAGE_SIZE);
+	limits->max_bytes = round_down(payload, PAGE_SIZE);
 	/* Read-ahead follows it: no further than one request */
 	limits->optimal = clamp_t(u32, export->preferred_block, limits->physical,
 				  limits->max_bytes);
