@@ -118,6 +118,22 @@ hog_verified() {
 	! hog_filled 180 || measure after 10
 }
 
+# hog_recovers SECONDS: it is over: swapping goes on within that time, every page is read
+# back for a while, and the guest part ends
+hog_recovers() {
+	check "swapping goes on within $1 s" goes_on "$1"
+	metric "recovery_ms=$WENT_ON_MS"
+	hog_verified
+	hog_over
+}
+
+# pages_right METRIC...: workers may have been killed; those that live have these at 0
+pages_right() {
+	for _m in "$@"; do
+		check "what lives has its pages: $_m" reported "# metric $_m=0"
+	done
+}
+
 # hog_over: tell the guest part that it has run long enough
 hog_over() {
 	vm_say 'go over'

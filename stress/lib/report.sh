@@ -68,6 +68,11 @@ report_since() {
 	tail -c "+$(($1 + 1))" "$REPORT" | tr -d '\r'
 }
 
+# reported LINE: the scenario under way has, in just these words
+reported() {
+	report_since "$FROM" | grep -qxF -e "$1"
+}
+
 # report_wait PATTERN FROM SECONDS: 0 it came, 1 the guest died or time is up,
 # 2 the guest fell silent
 report_wait() {

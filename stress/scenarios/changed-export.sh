@@ -80,6 +80,8 @@ host() {
 	# The right one, but the device may be asking for what is no longer there
 	another less "$WORK/raw" 'trim = false'
 	report_wait '^say seen-less' "$FROM" 60
+	# As after an upgrade, if it was another server: ours tells more
+	SERVER=nbswap
 	another right "$WORK/raw" 'rotational = true'
 }
 

@@ -58,6 +58,5 @@ hit() {
 }
 
 after() {
-	check 'no page comes back wrong' sh -c \
-		"tail -c +$((FROM + 1)) '$REPORT' | tr -d '\r' | grep -qx '# metric bad_pages=0'"
+	pages_right bad_pages
 }

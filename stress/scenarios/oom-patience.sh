@@ -52,8 +52,5 @@ host() {
 }
 
 after() {
-	for _m in bad_pages sigbus; do
-		check "what lives has its pages: $_m" sh -c \
-			"tail -c +$((FROM + 1)) '$REPORT' | tr -d '\r' | grep -qx '# metric $_m=0'"
-	done
+	pages_right bad_pages sigbus
 }
