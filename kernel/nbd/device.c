@@ -466,6 +466,8 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 		nbd_reserve_register(dev);
 	/* Pairs with nbd_queue_kick() */
 	smp_store_release(&dev->nr_links, dev->config.nr_links);
+	/* Who closed it before now had no use of this connection */
+	WRITE_ONCE(dev->closed, false);
 	spin_lock_bh(&dev->queue.lock);
 	WRITE_ONCE(dev->state, NBDX_STATE_LIVE);
 	dev->queue.dead = false;
@@ -661,7 +663,6 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 	dev->config = *config;
 	memset(config, 0, sizeof(*config));
 	dev->abort = false;
-	WRITE_ONCE(dev->closed, false);
 	dev->ready = 0;
 	get_random_bytes(dev->session, sizeof(dev->session));
 	if (export) {

@@ -421,8 +421,8 @@ struct nbd_config {
  * @backend_file: /sys/block/DEV/backend is
  * @rings: sizes of receive rings, as they were last known (lock)
  * @registered: bytes of the reserve that the kernel keeps for it (lock)
- * @closed: the last close came after CONNECT; set with open_mutex held, cleared
- *	    under @lock
+ * @closed: the last close came after it went LIVE; set with open_mutex held,
+ *	    cleared under @lock
  * @stale: disconnected by force, and whoever had it open has it open still
  * @ioctl: what the NBD_* ioctls have set for the next NBD_DO_IT, under @lock
  * @close_work: disconnects after the last close, NBD_CFLAG_DISCONNECT_ON_CLOSE
