@@ -40,7 +40,12 @@ moved() {
 
 host() {
 	report_wait '^say swapping' "$FROM" 60
-	report_wait '^# live .*used_mb=1[0-9][0-9] ' "$FROM" 60
+	report_wait '^# live .*used_mb=1[0-9][0-9] ' "$FROM" 60 || {
+		# The reference driver can lose its swap with nothing done to the server
+		[ "$DRIVER" = mainline ] || not_ok '100 MB are in swap'
+		note 'the server was not restarted'
+		return 0
+	}
 	_worst=0
 	for _i in $(seq "$rounds"); do
 		server_kill swap
