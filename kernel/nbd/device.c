@@ -56,7 +56,7 @@ void nbd_device_release(struct gendisk *disk)
 	    !(READ_ONCE(dev->config.client_flags) & NBD_CFLAG_DISCONNECT_ON_CLOSE))
 		return;
 	/* Not here: the device's lock comes before open_mutex */
-	refcount_inc(&dev->refs);
+	nbd_device_hold(dev);
 	if (!queue_work(nbd_workqueue, &dev->close_work))
 		nbd_device_put(dev);
 }
@@ -74,9 +74,14 @@ int nbd_device_ioctl(struct gendisk *disk, unsigned int cmd, unsigned long arg)
 	return nbd_ioctl(disk->private_data, cmd, arg);
 }
 
+/* The last reference has gone */
 static void device_free(struct gendisk *disk)
 {
-	nbd_device_put(disk->private_data);
+	struct nbd_device *dev = disk->private_data;
+
+	nbd_config_clear(&dev->config);
+	mutex_destroy(&dev->lock);
+	kfree(dev);
 }
 
 static const struct block_device_operations device_ops = {
@@ -110,6 +115,9 @@ static void close_work(struct work_struct *work)
 	struct nbd_device *dev = container_of(work, struct nbd_device, close_work);
 	bool down;
 
+	/* Whoever closed it has it to the end of that, and would pass for a user */
+	mutex_lock(&dev->disk->open_mutex);
+	mutex_unlock(&dev->disk->open_mutex);
 	mutex_lock(&dev->lock);
 	/* Sockets of a process that went away before NBD_DO_IT */
 	if (!disk_openers(dev->disk))
@@ -162,19 +170,6 @@ void nbd_config_clear(struct nbd_config *config)
 }
 
 /**
- * nbd_device_put() - drop a reference
- * @dev: the device
- */
-void nbd_device_put(struct nbd_device *dev)
-{
-	if (!refcount_dec_and_test(&dev->refs))
-		return;
-	nbd_config_clear(&dev->config);
-	mutex_destroy(&dev->lock);
-	kfree(dev);
-}
-
-/**
  * nbd_device_add() - make a device and show it
  * @index: its number
  * @prefix: of its name
@@ -195,7 +190,6 @@ struct nbd_device *nbd_device_add(int index, const char *prefix, unsigned int pa
 	if (!dev)
 		return ERR_PTR(-ENOMEM);
 	dev->index = index;
-	refcount_set(&dev->refs, 1);
 	mutex_init(&dev->lock);
 	init_waitqueue_head(&dev->setup);
 	nbd_queue_init(&dev->queue);
@@ -232,8 +226,6 @@ struct nbd_device *nbd_device_add(int index, const char *prefix, unsigned int pa
 	err = add_disk(dev->disk);
 	if (err)
 		goto err_add;
-	/* The gendisk's reference, dropped by device_free() */
-	refcount_inc(&dev->refs);
 	nbd_debugfs_add(dev);
 	return dev;
 
@@ -259,7 +251,6 @@ void nbd_device_remove(struct nbd_device *dev)
 	nbd_ioctl_clear(dev);
 	mutex_unlock(&dev->lock);
 	blk_mq_free_tag_set(&dev->tags);
-	put_disk(dev->disk);
 	nbd_device_put(dev);
 }
 
@@ -611,6 +602,10 @@ static int may_connect(struct nbd_device *dev, char *why, size_t len)
 	lockdep_assert_held(&dev->lock);
 	if (dev->state != NBDX_STATE_FREE) {
 		snprintf(why, len, "device is connected already");
+		return -EBUSY;
+	}
+	if (dev->gone) {
+		snprintf(why, len, "device has just been removed");
 		return -EBUSY;
 	}
 	/* What its users still have in their caches belongs to another export */

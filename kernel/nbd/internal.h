@@ -33,7 +33,6 @@
 #include <linux/mutex.h>
 #include <linux/net.h>
 #include <linux/netlink.h>
-#include <linux/refcount.h>
 #include <linux/sizes.h>
 #include <linux/socket.h>
 #include <linux/spinlock.h>
@@ -395,9 +394,12 @@ struct nbd_config {
 
 /**
  * struct nbd_device - one /dev/nbN
+ *
+ * Lives as long as its gendisk, whose references are those of the device: of
+ * the list of devices until removal, of whoever looked it up, and of the block
+ * layer.
+ *
  * @index: N
- * @refs: held by the list of devices until removal, by the gendisk until its
- *	  release, and by whoever looked it up
  * @disk: the gendisk
  * @tags: blk-mq's
  * @lock: serialises control: @state, @config, @links, @export
@@ -421,6 +423,7 @@ struct nbd_config {
  * @backend_file: /sys/block/DEV/backend is
  * @rings: sizes of receive rings, as they were last known (lock)
  * @registered: bytes of the reserve that the kernel keeps for it (lock)
+ * @gone: taken off the list of devices, for good (lock)
  * @closed: the last close came after it went LIVE; set with open_mutex held,
  *	    cleared under @lock
  * @stale: disconnected by force, and whoever had it open has it open still
@@ -430,7 +433,6 @@ struct nbd_config {
  */
 struct nbd_device {
 	int index;
-	refcount_t refs;
 	struct gendisk *disk;
 	struct blk_mq_tag_set tags;
 
@@ -450,6 +452,7 @@ struct nbd_device {
 	unsigned long down_since;
 	unsigned int ready;
 	bool abort;
+	bool gone;
 	bool closed;
 	bool stale;
 	bool pid_file;
@@ -482,7 +485,29 @@ void nbd_memalloc_put(void);
 /* device.c */
 struct nbd_device *nbd_device_add(int index, const char *prefix, unsigned int part_shift);
 void nbd_device_remove(struct nbd_device *dev);
-void nbd_device_put(struct nbd_device *dev);
+/**
+ * nbd_device_hold() - take one more reference
+ * @dev: the device, of which the caller has one, or devices_lock
+ *
+ * Return: @dev.
+ */
+static inline struct nbd_device *nbd_device_hold(struct nbd_device *dev)
+{
+	get_device(disk_to_dev(dev->disk));
+	return dev;
+}
+
+/**
+ * nbd_device_put() - drop a reference
+ * @dev: the device
+ *
+ * Context: process; frees it with the last one.
+ */
+static inline void nbd_device_put(struct nbd_device *dev)
+{
+	put_disk(dev->disk);
+}
+
 int nbd_device_check_export(struct nbd_device *dev, const struct nbd_export *export,
 			    char *why, size_t len);
 int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,

@@ -76,7 +76,7 @@ struct nbd_device *nbd_device_get(int index, bool create_it)
 	if (!dev)
 		dev = create_it ? create(index) : ERR_PTR(-ENODEV);
 	if (!IS_ERR(dev))
-		refcount_inc(&dev->refs);
+		nbd_device_hold(dev);
 	mutex_unlock(&devices_lock);
 	return dev;
 }
@@ -102,7 +102,7 @@ struct nbd_device *nbd_device_get_free(void)
 	if (!found)
 		found = create(-1);
 	if (!IS_ERR(found))
-		refcount_inc(&found->refs);
+		nbd_device_hold(found);
 	mutex_unlock(&devices_lock);
 	return found;
 }
@@ -120,7 +120,7 @@ struct nbd_device *nbd_device_get_next(int *index)
 	mutex_lock(&devices_lock);
 	dev = idr_get_next(&devices, index);
 	if (dev)
-		refcount_inc(&dev->refs);
+		nbd_device_hold(dev);
 	mutex_unlock(&devices_lock);
 	return dev;
 }
@@ -131,15 +131,15 @@ struct nbd_device *nbd_device_get_next(int *index)
  */
 void nbd_device_forget(struct nbd_device *dev)
 {
-	bool gone = false;
+	bool gone;
 
 	mutex_lock(&devices_lock);
 	mutex_lock(&dev->lock);
-	if (dev->state == NBDX_STATE_FREE && idr_find(&devices, dev->index) == dev) {
+	gone = dev->state == NBDX_STATE_FREE && !dev->gone;
+	if (gone) {
 		idr_remove(&devices, dev->index);
 		/* Whoever has found it already cannot connect it any more */
-		WRITE_ONCE(dev->state, NBDX_STATE_TEARDOWN);
-		gone = true;
+		dev->gone = true;
 	}
 	mutex_unlock(&dev->lock);
 	mutex_unlock(&devices_lock);

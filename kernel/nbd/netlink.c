@@ -223,8 +223,7 @@ static int connect_later(struct genl_info *info, struct nbd_device *dev)
 		goto err_job;
 	}
 	INIT_WORK(&job->work, run_connect);
-	refcount_inc(&dev->refs);
-	job->dev = dev;
+	job->dev = nbd_device_hold(dev);
 	job->any = any_device(info);
 	job->net = get_net(genl_info_net(info));
 	job->portid = info->snd_portid;

@@ -5,6 +5,7 @@ boot=shared
 mem=256
 servers='nbswap nbd-server'
 modules=loop
+programs=nbdnl
 
 prepare() {
 	disk "$WORK/one" 64M
@@ -213,6 +214,39 @@ several() {
 	check 'nbd-client -h' nbd-client -h
 }
 
+# temporary FLAGS: a device that goes away when it is disconnected (1), which the last
+# close does as well (2)
+temporary() {
+	nbd-client "$HOST4" "$PORT" /dev/nb41 -N one > /dev/null
+	until_true 5 test -b /dev/nb41
+	nbdnl reconfigure 41 10 0 "$1"
+}
+
+# Who asks last has found it, and it is gone meanwhile
+destroyed() {
+	_refused=0 _left=0
+	for i in 1 2 3 4 5; do
+		temporary 1
+		nbd-client -d /dev/nb41 > /tmp/first 2>&1 &
+		_first=$!
+		nbd-client -d /dev/nb41 > /tmp/second 2>&1 || _refused=$((_refused + 1))
+		wait $_first || _refused=$((_refused + 1))
+		[ ! -e /sys/block/nb41 ] || _left=$((_left + 1))
+	done
+	same 'two disconnect a device that is destroyed by it: nobody is refused' $_refused 0
+	[ $_refused = 0 ] || sed 's/^/# /' /tmp/first /tmp/second
+	same 'and it is destroyed' $_left 0
+	_left=0
+	for i in 1 2 3 4 5; do
+		temporary 3
+		exec 5< /dev/nb41
+		nbd-client status /dev/nb41 > /dev/null
+		exec 5<&-
+		until_true 5 test ! -e /sys/block/nb41 || _left=$((_left + 1))
+	done
+	same 'the last close destroys it' $_left 0
+}
+
 # What was written before must be there for whoever connects next
 again() {
 	nbd-client "$HOST4" "$PORT" /dev/nb0 -N one > /dev/null
@@ -236,6 +270,7 @@ guest() {
 	options
 	refusals
 	several
+	destroyed
 	again
 }
 

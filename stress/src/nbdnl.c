@@ -4,7 +4,8 @@
  *
  *   nbdnl connect N HOST PORT EXPORT     negotiate here, hand the socket over
  *   nbdnl reconnect N HOST PORT EXPORT   the same for a link that has lost its own
- *   nbdnl reconfigure N TIMEOUT DEAD     both in seconds
+ *   nbdnl reconfigure N TIMEOUT DEAD [FLAGS]
+ *                                        both in seconds; NBD_CFLAG_*
  *
  * A process stays behind that holds a copy of the socket: SIGTERM makes it shut
  * the connection down.  Its PID is printed.
@@ -258,6 +259,8 @@ static void reconfigure(int nl, char **argv)
 	put_u32(&msg, NBD_ATTR_INDEX, atoi(argv[2]));
 	put_u64(&msg, NBD_ATTR_TIMEOUT, atoi(argv[3]));
 	put_u64(&msg, NBD_ATTR_DEAD_CONN_TIMEOUT, atoi(argv[4]));
+	if (argv[5])
+		put_u64(&msg, NBD_ATTR_CLIENT_FLAGS, atoi(argv[5]));
 	talk(nl, &msg);
 }
 
@@ -270,11 +273,11 @@ int main(int argc, char **argv)
 		hand_over(nl, NBD_CMD_CONNECT, argv);
 	else if (argc == 6 && !strcmp(argv[1], "reconnect"))
 		hand_over(nl, NBD_CMD_RECONFIGURE, argv);
-	else if (argc == 5 && !strcmp(argv[1], "reconfigure"))
+	else if ((argc == 5 || argc == 6) && !strcmp(argv[1], "reconfigure"))
 		reconfigure(nl, argv);
 	else
 		return fputs("usage: nbdnl connect|reconnect N HOST PORT EXPORT\n"
-			     "       nbdnl reconfigure N TIMEOUT DEAD\n",
+			     "       nbdnl reconfigure N TIMEOUT DEAD [FLAGS]\n",
 			     stderr),
 		       2;
 	return 0;
