@@ -176,16 +176,23 @@ static int connect_managed(struct client_genl *genl, const struct client_args *a
 		.block_size = args->block_size,
 		.timeouts = timeouts_of(args),
 	};
+	char name[CLIENT_DEVICE_NAME];
 	struct client_status status;
 	unsigned int i;
+	bool exists;
 	int index, ret;
 
 	if (call_connect(genl, args, &connect, &index, err))
 		return -1;
 	hold_reserve(genl, args, index);
 	ret = wait_for_node(index, err);
-	if (ret || client_status_get(genl, index, &status, err))
+	if (ret)
 		return -1;
+	if (client_status_get(genl, index, &status, err)) {
+		client_warn("%s is connected, and more is not known: %s",
+			    client_device_name(CLIENT_SYSFS, index, name, &exists), err->text);
+		return CLIENT_OK;
+	}
 	report_managed(args, &status);
 	/* the driver knows loopback alone, not the machine's own addresses */
 	for (i = 0; status.swap_safe && i < addresses->n; i++)

@@ -4,16 +4,28 @@
 #include <netlink/genl/genl.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "genl.h"
 
+/* A question is asked so often when the kernel has no memory to answer, us apart */
+#define ASK_TRIES    10
+#define ASK_INTERVAL 100000
+
 struct call {
+	uint32_t seq; /* of the message sent */
 	int (*reply)(struct nlmsghdr *hdr, void *arg);
 	void *arg;
 	struct client_answer *answer;
 	bool done;
 	bool broken; /* reply() did not understand */
 };
+
+/* What comes late for a call that was given up is not for this one */
+static int on_any(struct nl_msg *msg, void *arg)
+{
+	return nlmsg_hdr(msg)->nlmsg_seq == ((struct call *)arg)->seq ? NL_OK : NL_SKIP;
+}
 
 static int on_reply(struct nl_msg *msg, void *arg)
 {
@@ -50,6 +62,7 @@ static int receive(struct client_genl *genl, struct call *call)
 
 	if (!cb)
 		return -NLE_NOMEM;
+	nl_cb_set(cb, NL_CB_SEQ_CHECK, NL_CB_CUSTOM, on_any, call);
 	nl_cb_set(cb, NL_CB_VALID, NL_CB_CUSTOM, on_reply, call);
 	nl_cb_set(cb, NL_CB_ACK, NL_CB_CUSTOM, on_done, call);
 	nl_cb_set(cb, NL_CB_FINISH, NL_CB_CUSTOM, on_done, call);
@@ -71,17 +84,28 @@ int client_genl_call(struct client_genl *genl, struct nl_msg *msg,
 	if (!msg)
 		return client_error_set(err, CLIENT_FAILED, "out of memory");
 	ret = nl_send_auto(genl->sk, msg);
+	call.seq = nlmsg_hdr(msg)->nlmsg_seq;
 	nlmsg_free(msg);
 	if (ret >= 0)
 		ret = receive(genl, &call);
-	if (ret < 0)
+	if (ret < 0) {
+		answer->error = ret == -NLE_NOMEM ? ENOMEM : EIO;
 		return client_error_set(err, CLIENT_FAILED, "cannot talk to the kernel: %s",
 					nl_geterror(ret));
+	}
 	if (call.broken)
 		return client_error_set(
 			err, CLIENT_FAILED,
 			"the driver's answer makes no sense: driver and client do not fit together");
 	return 0;
+}
+
+bool client_genl_again(const struct client_answer *answer, unsigned int *tries)
+{
+	if (answer->error != ENOMEM || ++*tries >= ASK_TRIES)
+		return false;
+	usleep(ASK_INTERVAL);
+	return true;
 }
 
 struct family {
@@ -100,9 +124,14 @@ static int find_family(struct client_genl *genl, struct client_error *err)
 {
 	struct client_answer answer;
 	struct family family = { .id = 0 };
+	unsigned int tries = 0;
+	int ret;
 
-	if (client_genl_call(genl, client_netlink_family(NBD_GENL_FAMILY_NAME), on_family, &family,
-			     &answer, err))
+	do {
+		ret = client_genl_call(genl, client_netlink_family(NBD_GENL_FAMILY_NAME), on_family,
+				       &family, &answer, err);
+	} while (client_genl_again(&answer, &tries));
+	if (ret)
 		return -1;
 	if (answer.error == ENOENT)
 		return client_error_set(err, CLIENT_NO_DRIVER,

@@ -25,11 +25,18 @@ void client_genl_close(struct client_genl *genl);
 
 /*
  * Send a message, which is freed, and hand the replies to reply(), which may be
- * NULL.  -1 if that fails; what the kernel says is in *answer.
+ * NULL.  -1 if that fails; what the kernel says is in *answer, ENOMEM if it had
+ * no memory to say it with.
  */
 int client_genl_call(struct client_genl *genl, struct nl_msg *msg,
 		     int (*reply)(struct nlmsghdr *hdr, void *arg), void *arg,
 		     struct client_answer *answer, struct client_error *err);
+
+/*
+ * After a question, which changes nothing: is it to be asked again, since memory was
+ * short?  Waits before it says yes.  *tries: 0 before the first.
+ */
+bool client_genl_again(const struct client_answer *answer, unsigned int *tries);
 
 enum client_operation { CLIENT_OP_CONNECT, CLIENT_OP_DISCONNECT, CLIENT_OP_STATUS, CLIENT_OP_SET };
 

@@ -40,12 +40,19 @@ static int on_device(struct nlmsghdr *hdr, void *arg)
 static int get(struct client_genl *genl, int index, struct client_devices *devices,
 	       struct client_error *err)
 {
+	unsigned int tries = 0, before = devices->n;
 	struct client_answer answer;
 	char name[CLIENT_DEVICE_NAME];
 	bool exists;
+	int ret;
 
-	if (client_genl_call(genl, client_netlink_get(genl->family, index), on_device, devices,
-			     &answer, err))
+	do {
+		while (devices->n > before)
+			client_status_free(&devices->status[--devices->n]);
+		ret = client_genl_call(genl, client_netlink_get(genl->family, index), on_device,
+				       devices, &answer, err);
+	} while (client_genl_again(&answer, &tries));
+	if (ret)
 		return -1;
 	if (!answer.error)
 		return 0;
@@ -118,13 +125,16 @@ static int get_mainline(struct client_genl *genl, int index, struct client_devic
 	struct client_indexes *indexes = calloc(1, sizeof(*indexes));
 	struct client_answer answer = { 0 };
 	struct client_status *status;
-	unsigned int i;
+	unsigned int i, tries = 0;
 	int ret;
 
 	if (!indexes)
 		return client_error_set(err, CLIENT_FAILED, "out of memory");
-	ret = client_genl_call(genl, client_netlink_status(genl->family, index), on_indexes,
-			       indexes, &answer, err);
+	do {
+		memset(indexes, 0, sizeof(*indexes));
+		ret = client_genl_call(genl, client_netlink_status(genl->family, index), on_indexes,
+				       indexes, &answer, err);
+	} while (client_genl_again(&answer, &tries));
 	if (!ret && answer.error)
 		ret = client_genl_explain(CLIENT_OP_STATUS, "the devices", &answer, err);
 	for (i = 0; !ret && i < indexes->n; i++) {
