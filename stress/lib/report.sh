@@ -9,7 +9,7 @@
 SLOW=${NBSWAP_SLOW:-1}
 
 # What the kernel must never say, whoever made it say so
-ALARM='WARNING:|BUG:|Oops|Kernel panic|general protection|kernel BUG at|lockdep|INFO: task .* blocked for more|hung task|INFO: rcu|soft lockup|refcount_t|KASAN|UBSAN|ODEBUG|kmemleak: [1-9]|list_(add|del) corruption|suspicious RCU|INFO: trying|possible (circular|recursive) locking|Unexpected reply|I/O error|Write-error on swap|Read-error on swap|Out of memory|oom-kill|page allocation failure|segfault at|trap .* ip:'
+ALARM='WARNING:|BUG:|Oops|Kernel panic|general protection|kernel BUG at|INFO: lockdep|DEBUG_LOCKS|inconsistent lock|INFO: task .* blocked for more|hung task|INFO: rcu|soft lockup|refcount_t|KASAN|UBSAN|ODEBUG|kmemleak: [1-9]|list_(add|del) corruption|suspicious RCU|INFO: trying|possible (circular|recursive) locking|Unexpected reply|I/O error|Write-error on swap|Read-error on swap|Out of memory|oom-kill|page allocation failure|segfault at|trap .* ip:'
 
 ok() {
 	echo "ok $*" >> "$REPORT"
