@@ -723,8 +723,8 @@ void nbd_device_teardown(struct nbd_device *dev)
  * @dev: the device
  * @force: although it is open
  *
- * Return: 0, -ENOTCONN if it is FREE, -EBUSY if it is in use or being torn
- * down.
+ * Return: 0, -ENOTCONN if it is FREE, -EBUSY if it is in use, -ERESTARTSYS if
+ * the caller was killed while somebody else took it down.
  */
 int nbd_device_disconnect(struct nbd_device *dev, bool force)
 {
@@ -740,8 +740,10 @@ int nbd_device_disconnect(struct nbd_device *dev, bool force)
 		wake_up_all(&dev->setup);
 		break;
 	case NBDX_STATE_TEARDOWN:
-		err = -EBUSY;
-		break;
+		mutex_unlock(&dev->lock);
+		/* Takes bounded time */
+		return wait_event_killable(dev->setup,
+					   READ_ONCE(dev->state) != NBDX_STATE_TEARDOWN);
 	case NBDX_STATE_LIVE:
 		if (dev->config.do_it) {
 			/* The process in NBD_DO_IT has it open and takes it down */

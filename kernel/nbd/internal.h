@@ -415,7 +415,8 @@ struct nbd_config {
  * @block_size: logical, bytes
  * @read_only: by the export or by the administrator
  * @queue: requests
- * @setup: CONNECT waits here for its links' first outcome, DO_IT for the end
+ * @setup: CONNECT waits here for its links' first outcome, DO_IT for the end,
+ *	   DISCONNECT for that of somebody else
  * @down_since: jiffies since when no link has been ready, under queue.lock
  * @ready: links that are ready, under queue.lock
  * @abort: SETUP is to be given up, DO_IT to end
