@@ -60,6 +60,7 @@ put_env() {
 	cat > "$ROOT/etc/env" <<-END
 		MEM_MB='$(load_mb "$GROUP_MEM")' SLOW='$SLOW' DRIVER='$DRIVER' SERVER='$SERVER' PREFIX='$PREFIX' PORT='$PORT'
 		HOST4='$HOST4' GUEST4='$GUEST4' HOST6='$HOST6' GUEST6='$GUEST6'
+		WBT='$(! kernel_has BLK_WBT || echo y)'
 	END
 }
 
