@@ -120,7 +120,8 @@ stress: deps
 .PHONY: results
 results:
 	$(say) REPORT Documentation/results.md
-	$(Q)stress/report --keep Documentation/results.jsonl --output Documentation/results.md $(RESULTS)
+	$(Q)stress/report --keep Documentation/results.jsonl --output Documentation/results.md \
+		--evidence kernel/net-patches/evidence Documentation/net-patches.md $(RESULTS)
 
 # Debug and patched kernels for the scenarios; minutes each, kept outside of the tree
 .PHONY: kernels

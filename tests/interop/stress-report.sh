@@ -54,6 +54,24 @@ check 'commits and kernels are named' \
 check '--commit leaves the others out' sh -c "! grep -q aaaa '$dir/three' && grep -q bbbb '$dir/three'"
 "$report" --output "$dir/four" "$dir"/?.json
 check '--output writes a file' cmp "$dir/one" "$dir/four"
+# Runs with the whole series and without a patch
+result e aaaa patched-6.12 nbswap pass 100
+result f aaaa patched-6.12-without-0013 nbswap fail 10
+sed -i 's/"checks": \[\]/"checks": [{"ok": true, "text": "fine"}, {"ok": false, "text": "swap | on"}]/' "$dir/f.json"
+printf '# comment\n0013\tswap\tvirtio\n0014\tswap\tvirtio\n' > "$dir/tests"
+# shellcheck disable=SC2016 # backquotes of the page
+printf 'before\n<!-- evidence: made by `make results`, do not edit -->\nold\n<!-- end of evidence -->\nafter\n' > "$dir/page"
+evidence() {
+	"$report" --output "$dir/five" --evidence "$dir/tests" "$dir/page" "$@" && grep -qx before "$dir/page" &&
+		grep -qx after "$dir/page" && ! grep -qx old "$dir/page" &&
+		grep -qxF '| 0013 | 6.12 | swap, virtio | 1 of 1 passed | 0 of 1 passed | swap \| on |' "$dir/page" &&
+		! grep -q 0014 "$dir/page"
+}
+check '--evidence: a line for a patch that was left out' evidence "$dir/e.json" "$dir/f.json"
+"$report" --keep "$dir/kept.jsonl" --output "$dir/six" "$dir/e.json" "$dir/f.json"
+check 'what failed is kept with the runs' evidence "$dir/kept.jsonl"
+check 'a page without a place for it is named' \
+	sh -c "! '$report' --evidence '$dir/tests' '$dir/one' '$dir/e.json' > /dev/null 2> '$dir/err' && grep -q 'no place' '$dir/err'"
 echo '{' > "$dir/broken.json"
 check 'a broken file is named' sh -c "! '$report' '$dir/broken.json' 2> '$dir/err' && grep -q broken.json '$dir/err'"
 check 'no results are no report' sh -c "! '$report' --commit cc '$dir/a.json' 2> '$dir/err' && grep -q 'no results' '$dir/err'"
