@@ -175,7 +175,7 @@ void nbd_config_clear(struct nbd_config *config)
  * @prefix: of its name
  * @part_shift: log2 of its minors
  *
- * Return: the device, with the reference of the list of devices, or an ERR_PTR.
+ * Return: the device, with one reference, or an ERR_PTR.
  */
 struct nbd_device *nbd_device_add(int index, const char *prefix, unsigned int part_shift)
 {
@@ -241,7 +241,7 @@ err_tags:
 
 /**
  * nbd_device_remove() - take a device away
- * @dev: FREE, and found by nobody any longer; the caller's reference is used up
+ * @dev: FREE, and found by nobody any longer; a reference to it is used up
  */
 void nbd_device_remove(struct nbd_device *dev)
 {
@@ -700,8 +700,9 @@ void nbd_device_teardown(struct nbd_device *dev)
 	blk_mq_quiesce_queue(disk->queue);
 	blk_mq_unquiesce_queue(disk->queue);
 
-	remove_files(dev);
+	/* First, since whoever holds sysfs's lock may wait for I/O */
 	release_links(dev);
+	remove_files(dev);
 	pr_info("%s: disconnected\n", disk->disk_name);
 
 	mutex_lock(&disk->open_mutex);

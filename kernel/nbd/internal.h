@@ -12,9 +12,10 @@
  *
  * Lock order, outermost first:
  *
- *   devices_lock         main.c, list of devices (mutex)
+ *   create_lock          main.c, devices come and go (mutex)
  *   nbd_device.lock      configuration and state of one (mutex)
  *   disk->open_mutex     block layer's: opens against disconnects
+ *   devices_lock         main.c, list of devices (spinlock)
  *   sk_lock              a link's socket, sleeping half
  *   sk_callback_lock     a link's socket, its callbacks (BH)
  *   nbd_queue.lock       where each request is (spinlock, BH)
@@ -424,7 +425,8 @@ struct nbd_config {
  * @backend_file: /sys/block/DEV/backend is
  * @rings: sizes of receive rings, as they were last known (lock)
  * @registered: bytes of the reserve that the kernel keeps for it (lock)
- * @gone: taken off the list of devices, for good (lock)
+ * @gone: being taken off the list of devices, for good (set with lock and
+ *	  devices_lock, read with either)
  * @closed: the last close came after it went LIVE; set with open_mutex held,
  *	    cleared under @lock
  * @stale: disconnected by force, and whoever had it open has it open still
@@ -488,7 +490,7 @@ struct nbd_device *nbd_device_add(int index, const char *prefix, unsigned int pa
 void nbd_device_remove(struct nbd_device *dev);
 /**
  * nbd_device_hold() - take one more reference
- * @dev: the device, of which the caller has one, or devices_lock
+ * @dev: the device, to which the caller has one, or with devices_lock held
  *
  * Return: @dev.
  */

@@ -30,31 +30,72 @@ static char *name_prefix = "nb";
 module_param(name_prefix, charp, 0444);
 MODULE_PARM_DESC(name_prefix, "what names of devices begin with (default nb; nbd as the mainline driver)");
 
-/* Protects the list of devices, no more: each has a lock of its own */
-static DEFINE_MUTEX(devices_lock);
+/* From the look at the list until a device is made, and until one is gone */
+static DEFINE_MUTEX(create_lock);
+/* The list of devices, no more: who looks one up must not wait for memory */
+static DEFINE_SPINLOCK(devices_lock);
 static DEFINE_IDR(devices);
 static unsigned int part_shift;
 
 struct workqueue_struct *nbd_workqueue;
 
+/* Return: the device, with the reference of the list and one for the caller */
 static struct nbd_device *create(int index)
 {
 	int end = 1 << (MINORBITS - part_shift);
 	struct nbd_device *dev;
 	int ret;
 
-	lockdep_assert_held(&devices_lock);
+	lockdep_assert_held(&create_lock);
 	if (index >= end)
 		return ERR_PTR(-EINVAL);
-	ret = idr_alloc(&devices, NULL, max(index, 0), index < 0 ? end : index + 1, GFP_KERNEL);
+	idr_preload(GFP_KERNEL);
+	spin_lock(&devices_lock);
+	/* Its place, where nobody finds anything yet */
+	ret = idr_alloc(&devices, NULL, max(index, 0), index < 0 ? end : index + 1, GFP_NOWAIT);
+	spin_unlock(&devices_lock);
+	idr_preload_end();
 	if (ret < 0)
 		return ERR_PTR(ret);
 	index = ret;
 	dev = nbd_device_add(index, name_prefix, part_shift);
+	spin_lock(&devices_lock);
 	if (IS_ERR(dev))
 		idr_remove(&devices, index);
 	else
-		idr_replace(&devices, dev, index);
+		idr_replace(&devices, nbd_device_hold(dev), index);
+	spin_unlock(&devices_lock);
+	return dev;
+}
+
+static struct nbd_device *find(int index)
+{
+	struct nbd_device *dev;
+
+	spin_lock(&devices_lock);
+	dev = idr_find(&devices, index);
+	if (dev && !dev->gone)
+		nbd_device_hold(dev);
+	else
+		dev = NULL;
+	spin_unlock(&devices_lock);
+	return dev;
+}
+
+static struct nbd_device *find_free(void)
+{
+	struct nbd_device *dev;
+	int index;
+
+	spin_lock(&devices_lock);
+	idr_for_each_entry(&devices, dev, index) {
+		if (READ_ONCE(dev->state) == NBDX_STATE_FREE && !dev->gone &&
+		    !disk_openers(dev->disk)) {
+			nbd_device_hold(dev);
+			break;
+		}
+	}
+	spin_unlock(&devices_lock);
 	return dev;
 }
 
@@ -63,6 +104,8 @@ static struct nbd_device *create(int index)
  * @index: its number
  * @create_it: make it if it is not there
  *
+ * Context: process.  Waits for no memory unless the device is to be made, so
+ * that a device can be found, and disconnected, when there is none.
  * Return: the device, with a reference, or an ERR_PTR.
  */
 struct nbd_device *nbd_device_get(int index, bool create_it)
@@ -71,13 +114,14 @@ struct nbd_device *nbd_device_get(int index, bool create_it)
 
 	if (index < 0)
 		return ERR_PTR(-EINVAL);
-	mutex_lock(&devices_lock);
-	dev = idr_find(&devices, index);
-	if (!dev)
-		dev = create_it ? create(index) : ERR_PTR(-ENODEV);
-	if (!IS_ERR(dev))
-		nbd_device_hold(dev);
-	mutex_unlock(&devices_lock);
+	dev = find(index);
+	if (dev)
+		return dev;
+	if (!create_it)
+		return ERR_PTR(-ENODEV);
+	mutex_lock(&create_lock);
+	dev = find(index) ?: create(index);
+	mutex_unlock(&create_lock);
 	return dev;
 }
 
@@ -89,22 +133,14 @@ struct nbd_device *nbd_device_get(int index, bool create_it)
  */
 struct nbd_device *nbd_device_get_free(void)
 {
-	struct nbd_device *dev, *found = NULL;
-	int index;
+	struct nbd_device *dev = find_free();
 
-	mutex_lock(&devices_lock);
-	idr_for_each_entry(&devices, dev, index) {
-		if (READ_ONCE(dev->state) == NBDX_STATE_FREE && !disk_openers(dev->disk)) {
-			found = dev;
-			break;
-		}
-	}
-	if (!found)
-		found = create(-1);
-	if (!IS_ERR(found))
-		nbd_device_hold(found);
-	mutex_unlock(&devices_lock);
-	return found;
+	if (dev)
+		return dev;
+	mutex_lock(&create_lock);
+	dev = find_free() ?: create(-1);
+	mutex_unlock(&create_lock);
+	return dev;
 }
 
 /**
@@ -117,11 +153,14 @@ struct nbd_device *nbd_device_get_next(int *index)
 {
 	struct nbd_device *dev;
 
-	mutex_lock(&devices_lock);
-	dev = idr_get_next(&devices, index);
-	if (dev)
-		nbd_device_hold(dev);
-	mutex_unlock(&devices_lock);
+	spin_lock(&devices_lock);
+	for (; (dev = idr_get_next(&devices, index)); ++*index) {
+		if (!dev->gone) {
+			nbd_device_hold(dev);
+			break;
+		}
+	}
+	spin_unlock(&devices_lock);
 	return dev;
 }
 
@@ -133,18 +172,22 @@ void nbd_device_forget(struct nbd_device *dev)
 {
 	bool gone;
 
-	mutex_lock(&devices_lock);
+	/* Its number is not given to another before the last trace is gone */
+	mutex_lock(&create_lock);
 	mutex_lock(&dev->lock);
+	spin_lock(&devices_lock);
 	gone = dev->state == NBDX_STATE_FREE && !dev->gone;
-	if (gone) {
-		idr_remove(&devices, dev->index);
-		/* Whoever has found it already cannot connect it any more */
-		dev->gone = true;
-	}
-	mutex_unlock(&dev->lock);
-	mutex_unlock(&devices_lock);
 	if (gone)
+		WRITE_ONCE(dev->gone, true);
+	spin_unlock(&devices_lock);
+	mutex_unlock(&dev->lock);
+	if (gone) {
 		nbd_device_remove(dev);
+		spin_lock(&devices_lock);
+		idr_remove(&devices, dev->index);
+		spin_unlock(&devices_lock);
+	}
+	mutex_unlock(&create_lock);
 }
 
 /*
@@ -154,7 +197,7 @@ void nbd_device_forget(struct nbd_device *dev)
  */
 #define MEMALLOC_LINGER	(10 * HZ)
 
-static DEFINE_MUTEX(memalloc_lock);	/* both below; outside devices_lock */
+static DEFINE_MUTEX(memalloc_lock);	/* both below; alone */
 static unsigned int memalloc_users;
 static bool memalloc_on;
 
@@ -247,11 +290,14 @@ static int __init add_all(void)
 	unsigned int i;
 
 	for (i = 0; i < nbds_max; i++) {
-		mutex_lock(&devices_lock);
-		dev = create(i);
-		mutex_unlock(&devices_lock);
+		dev = nbd_device_get(i, true);
+		/* With one in use, as by udev, it is too late for an error */
+		if (IS_ERR(dev) && i)
+			pr_warn("nbd: only %u of %u devices made, error %ld: more are made on demand\n",
+				i, nbds_max, PTR_ERR(dev));
 		if (IS_ERR(dev))
-			return PTR_ERR(dev);
+			return i ? 0 : PTR_ERR(dev);
+		nbd_device_put(dev);
 	}
 	return 0;
 }
@@ -303,16 +349,19 @@ static int __init nbd_init(void)
 	if (err)
 		goto err_neighbour;
 	nbd_debugfs_init();
-	err = add_all();
-	if (err)
-		goto err_devices;
+	/* Before the devices: once these are seen nothing may fail */
 	err = nbd_netlink_register();
+	if (err)
+		goto err_netlink;
+	err = add_all();
 	if (err)
 		goto err_devices;
 	return 0;
 
 err_devices:
+	nbd_netlink_unregister();
 	remove_all();
+err_netlink:
 	nbd_debugfs_exit();
 	nbd_neighbour_exit();
 err_neighbour:

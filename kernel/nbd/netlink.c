@@ -26,8 +26,13 @@
 /* Devices that others may snatch from us before we give up */
 #define CONNECT_TRIES		100
 
-/* A device with all its links and the longest names, bytes */
-#define MESSAGE_MAX		SZ_32K
+/*
+ * A device with all its links and the longest names, bytes: the largest block that
+ * the page allocator does not give up on when memory is in pieces, and what fits a
+ * page, in which most devices do.
+ */
+#define MESSAGE_MAX		(SKB_WITH_OVERHEAD(SZ_32K) - NLMSG_HDRLEN - GENL_HDRLEN)
+#define MESSAGE_USUAL		GENLMSG_DEFAULT_SIZE
 
 static struct genl_family family;
 
@@ -67,8 +72,7 @@ static bool any_device(struct genl_info *info)
 /**
  * struct connect_job - a CONNECT to be carried out and answered later
  * @work: on nbd_workqueue
- * @dev: the device, reference held
- * @any: any other device that is free would do
+ * @index: of the device, -1: any that is free
  * @config: what it is to be
  * @net: where the answer goes, reference held
  * @portid: of whoever asked
@@ -82,8 +86,7 @@ static bool any_device(struct genl_info *info)
  */
 struct connect_job {
 	struct work_struct work;
-	struct nbd_device *dev;
-	bool any;
+	int index;
 	struct nbd_config config;
 	struct net *net;
 	u32 portid;
@@ -164,22 +167,24 @@ static int disconnect_patiently(struct nbd_device *dev, bool force)
 static void run_connect(struct work_struct *work)
 {
 	struct connect_job *job = container_of(work, struct connect_job, work);
-	struct nbd_device *dev = job->dev;
 	char why[256], text[ACK_TEXT_MAX];
-	int err, sent;
+	struct nbd_device *dev;
+	int err, sent, tries;
 
-	for (;;) {
-		err = nbd_device_connect(dev, &job->config, NULL, NULL, why, sizeof(why));
-		if (err != -EBUSY || !job->any || !job->config.addresses)
-			break;
-		/* Somebody else was given the same one, and was faster */
-		nbd_device_put(dev);
-		dev = nbd_device_get_free();
+	for (tries = 1;; tries++) {
+		dev = job->index < 0 ? nbd_device_get_free() : nbd_device_get(job->index, true);
 		if (IS_ERR(dev))
 			break;
+		err = nbd_device_connect(dev, &job->config, NULL, NULL, why, sizeof(why));
+		/* Somebody else was given the same one and was faster, or took it away */
+		if (err != -EBUSY || !job->config.addresses || tries == CONNECT_TRIES ||
+		    (job->index >= 0 && !READ_ONCE(dev->gone)))
+			break;
+		nbd_device_put(dev);
 	}
 	if (IS_ERR(dev)) {
-		acknowledge(job, PTR_ERR(dev), "no device is free");
+		acknowledge(job, PTR_ERR(dev), PTR_ERR(dev) == -ENOMEM ? "no memory for a device" :
+			    job->index < 0 ? "no device is free" : "there is no such device");
 	} else if (err) {
 		snprintf(text, sizeof(text), "%s: %s", dev->disk->disk_name, why);
 		acknowledge(job, err, text);
@@ -203,11 +208,17 @@ static void run_connect(struct work_struct *work)
 }
 
 /* Return: -EINTR, by which netlink sends no acknowledgment of its own */
-static int connect_later(struct genl_info *info, struct nbd_device *dev)
+static int connect_later(struct genl_info *info)
 {
-	struct connect_job *job = kzalloc(sizeof(*job), GFP_KERNEL);
+	u32 index = nbd_attr_u32(info, NBD_ATTR_INDEX, U32_MAX);
+	struct connect_job *job;
 	int err;
 
+	if (index > INT_MAX && !any_device(info)) {
+		nbd_attr_say(info, "there is no device %u", index);
+		return -EINVAL;
+	}
+	job = kzalloc(sizeof(*job), GFP_KERNEL);
 	if (!job)
 		return -ENOMEM;
 	job->answer = index_message();
@@ -223,8 +234,7 @@ static int connect_later(struct genl_info *info, struct nbd_device *dev)
 		goto err_job;
 	}
 	INIT_WORK(&job->work, run_connect);
-	job->dev = nbd_device_hold(dev);
-	job->any = any_device(info);
+	job->index = any_device(info) ? -1 : (int)index;
 	job->net = get_net(genl_info_net(info));
 	job->portid = info->snd_portid;
 	job->header = *info->nlhdr;
@@ -315,14 +325,13 @@ static int nbd_connect(struct sk_buff *skb, struct genl_info *info)
 		nbd_attr_say(info, "sockets need the size of the export");
 		return -EINVAL;
 	}
-	for (tries = 0;; tries++) {
+	if (info->attrs[NBDX_ATTR_ADDRESSES])
+		return connect_later(info);
+	for (tries = 1;; tries++) {
 		dev = find_device(info, true);
 		if (IS_ERR(dev))
 			return PTR_ERR(dev);
-		if (info->attrs[NBD_ATTR_SOCKETS])
-			err = connect_sockets(info, dev);
-		else
-			err = connect_later(info, dev);
+		err = connect_sockets(info, dev);
 		nbd_device_put(dev);
 		/* Somebody else may have been given the same device */
 		if (err != -EBUSY || !any_device(info) || tries == CONNECT_TRIES)
@@ -460,62 +469,67 @@ static int put_items(struct sk_buff *msg, struct genl_info *info)
 	return err;
 }
 
+typedef int fill_fn(struct sk_buff *msg, struct sk_buff *skb, struct genl_info *info);
+
 /* Mainline's STATUS: index and whether it is configured */
-static int nbd_status(struct sk_buff *skb, struct genl_info *info)
+static int fill_items(struct sk_buff *msg, struct sk_buff *skb, struct genl_info *info)
 {
-	struct sk_buff *msg = genlmsg_new(MESSAGE_MAX, GFP_KERNEL);
-	struct nlattr *list;
-	int err = -EMSGSIZE;
-	void *head;
+	struct nlattr *list = nla_nest_start_noflag(msg, NBD_ATTR_DEVICE_LIST);
+	int err;
 
-	if (!msg)
-		return -ENOMEM;
-	head = genlmsg_put_reply(msg, info, &family, 0, NBD_CMD_STATUS);
-	if (!head)
-		goto err_msg;
-	list = nla_nest_start_noflag(msg, NBD_ATTR_DEVICE_LIST);
 	if (!list)
-		goto err_msg;
+		return -EMSGSIZE;
 	err = put_items(msg, info);
-	if (err)
-		goto err_msg;
-	nla_nest_end(msg, list);
-	genlmsg_end(msg, head);
-	return genlmsg_reply(msg, info);
-
-err_msg:
-	nlmsg_free(msg);
+	if (!err)
+		nla_nest_end(msg, list);
 	return err;
 }
 
-static int nbd_get(struct sk_buff *skb, struct genl_info *info)
+static int fill_device(struct sk_buff *msg, struct sk_buff *skb, struct genl_info *info)
 {
-	struct nbd_device *dev;
+	struct nbd_device *dev = find_device(info, false);
+	int err;
+
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+	err = nbd_status_fill(msg, dev, netlink_capable(skb, CAP_SYS_ADMIN));
+	nbd_device_put(dev);
+	return err;
+}
+
+/* Reply with what @fill puts into a message, a small one if that will do */
+static int reply(struct sk_buff *skb, struct genl_info *info, u8 cmd, fill_fn *fill)
+{
+	size_t size = MESSAGE_USUAL;
 	struct sk_buff *msg;
 	void *head;
 	int err;
 
-	dev = find_device(info, false);
-	if (IS_ERR(dev))
-		return PTR_ERR(dev);
-	msg = genlmsg_new(MESSAGE_MAX, GFP_KERNEL);
-	if (!msg) {
-		err = -ENOMEM;
-		goto err_dev;
+	for (;;) {
+		msg = genlmsg_new(size, GFP_KERNEL);
+		if (!msg)
+			return -ENOMEM;
+		head = genlmsg_put_reply(msg, info, &family, 0, cmd);
+		err = head ? fill(msg, skb, info) : -EMSGSIZE;
+		if (!err)
+			break;
+		nlmsg_free(msg);
+		if (err != -EMSGSIZE || size == MESSAGE_MAX)
+			return err;
+		size = MESSAGE_MAX;
 	}
-	head = genlmsg_put_reply(msg, info, &family, 0, NBDX_CMD_GET);
-	err = head ? nbd_status_fill(msg, dev, netlink_capable(skb, CAP_SYS_ADMIN)) : -EMSGSIZE;
-	if (err)
-		goto err_msg;
 	genlmsg_end(msg, head);
-	nbd_device_put(dev);
 	return genlmsg_reply(msg, info);
+}
 
-err_msg:
-	nlmsg_free(msg);
-err_dev:
-	nbd_device_put(dev);
-	return err;
+static int nbd_status(struct sk_buff *skb, struct genl_info *info)
+{
+	return reply(skb, info, NBD_CMD_STATUS, fill_items);
+}
+
+static int nbd_get(struct sk_buff *skb, struct genl_info *info)
+{
+	return reply(skb, info, NBDX_CMD_GET, fill_device);
 }
 
 /* A device does not fit the page that netlink begins a dump with */
