@@ -33,10 +33,10 @@ static int by_netlink(const struct client_args *args, int index, const char *nam
 		return -1;
 	ret = genl.extended || args->force ? 0 : check_unused(index, err);
 	if (!ret)
-		ret = client_genl_call(&genl,
-				       client_netlink_disconnect(genl.family, index,
-								 args->force && genl.extended),
-				       NULL, NULL, &answer, err);
+		ret = client_genl_ask(&genl,
+				      client_netlink_disconnect(genl.family, index,
+								args->force && genl.extended),
+				      NULL, NULL, NULL, &answer, err);
 	if (!ret && answer.error)
 		ret = client_genl_explain(CLIENT_OP_DISCONNECT, name, &answer, err);
 	client_genl_close(&genl);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <netlink/genl/genl.h>
 #include <string.h>
@@ -8,7 +9,7 @@
 
 #include "genl.h"
 
-/* A question is asked so often when the kernel has no memory to answer, us apart */
+/* So often is asked when the kernel has no memory to answer, us apart */
 #define ASK_TRIES    10
 #define ASK_INTERVAL 100000
 
@@ -17,6 +18,7 @@ struct call {
 	int (*reply)(struct nlmsghdr *hdr, void *arg);
 	void *arg;
 	struct client_answer *answer;
+	bool replied;
 	bool done;
 	bool broken; /* reply() did not understand */
 };
@@ -31,15 +33,31 @@ static int on_reply(struct nl_msg *msg, void *arg)
 {
 	struct call *call = arg;
 
+	call->replied = true;
 	if (call->reply && call->reply(nlmsg_hdr(msg), call->arg))
 		call->broken = true;
 	return NL_OK;
 }
 
+/* The kernel's word for want of memory differs with where it happened */
+static int known_error(int error)
+{
+	return error == -ENOBUFS ? ENOMEM : -error;
+}
+
 static int on_done(struct nl_msg *msg, void *arg)
 {
-	(void)msg;
-	((struct call *)arg)->done = true;
+	const struct nlmsghdr *hdr = nlmsg_hdr(msg);
+	struct call *call = arg;
+	int error;
+
+	/* A dump that broke off */
+	if (hdr->nlmsg_type == NLMSG_DONE && nlmsg_datalen(hdr) >= (int)sizeof(error)) {
+		memcpy(&error, nlmsg_data(hdr), sizeof(error));
+		if (error < 0)
+			call->answer->error = known_error(error);
+	}
+	call->done = true;
 	return NL_STOP;
 }
 
@@ -49,7 +67,7 @@ static int on_error(struct sockaddr_nl *peer, struct nlmsgerr *error, void *arg)
 	struct call *call = arg;
 
 	(void)peer;
-	call->answer->error = -error->error;
+	call->answer->error = known_error(error->error);
 	client_netlink_parse_ack(hdr, call->answer->text, sizeof(call->answer->text));
 	call->done = true;
 	return NL_STOP;
@@ -73,6 +91,50 @@ static int receive(struct client_genl *genl, struct call *call)
 	return call->done ? 0 : ret;
 }
 
+/*
+ * The acknowledgment was lost for want of memory: has what it would have followed come?
+ * It was queued before.
+ */
+static bool answered_already(struct client_genl *genl, struct call *call)
+{
+	int fd = nl_socket_get_fd(genl->sk), flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK))
+		return false;
+	receive(genl, call);
+	fcntl(fd, F_SETFL, flags);
+	return call->replied;
+}
+
+/* Once.  The message may be sent again. */
+static int call_once(struct client_genl *genl, struct nl_msg *msg, struct call *call,
+		     struct client_error *err)
+{
+	struct nlmsghdr *hdr = nlmsg_hdr(msg);
+	int ret;
+
+	memset(call->answer, 0, sizeof(*call->answer));
+	call->replied = call->done = call->broken = false;
+	hdr->nlmsg_seq = NL_AUTO_SEQ;
+	hdr->nlmsg_pid = NL_AUTO_PORT;
+	ret = nl_send_auto(genl->sk, msg);
+	call->seq = hdr->nlmsg_seq;
+	if (ret >= 0)
+		ret = receive(genl, call);
+	if (ret == -NLE_NOMEM && !(hdr->nlmsg_flags & NLM_F_DUMP) && answered_already(genl, call))
+		ret = 0;
+	if (ret < 0) {
+		call->answer->error = ret == -NLE_NOMEM ? ENOMEM : EIO;
+		return client_error_set(err, CLIENT_FAILED, "cannot talk to the kernel: %s",
+					nl_geterror(ret));
+	}
+	if (call->broken)
+		return client_error_set(
+			err, CLIENT_FAILED,
+			"the driver's answer makes no sense: driver and client do not fit together");
+	return 0;
+}
+
 int client_genl_call(struct client_genl *genl, struct nl_msg *msg,
 		     int (*reply)(struct nlmsghdr *hdr, void *arg), void *arg,
 		     struct client_answer *answer, struct client_error *err)
@@ -80,32 +142,52 @@ int client_genl_call(struct client_genl *genl, struct nl_msg *msg,
 	struct call call = { .reply = reply, .arg = arg, .answer = answer };
 	int ret;
 
-	memset(answer, 0, sizeof(*answer));
 	if (!msg)
 		return client_error_set(err, CLIENT_FAILED, "out of memory");
-	ret = nl_send_auto(genl->sk, msg);
-	call.seq = nlmsg_hdr(msg)->nlmsg_seq;
+	ret = call_once(genl, msg, &call, err);
 	nlmsg_free(msg);
-	if (ret >= 0)
-		ret = receive(genl, &call);
-	if (ret < 0) {
-		answer->error = ret == -NLE_NOMEM ? ENOMEM : EIO;
-		return client_error_set(err, CLIENT_FAILED, "cannot talk to the kernel: %s",
+	return ret;
+}
+
+static int connect_socket(struct client_genl *genl, struct client_error *err)
+{
+	const int on = 1;
+	int ret = genl_connect(genl->sk);
+
+	if (ret)
+		return client_error_set(err, CLIENT_FAILED, "cannot open a netlink socket: %s",
 					nl_geterror(ret));
-	}
-	if (call.broken)
-		return client_error_set(
-			err, CLIENT_FAILED,
-			"the driver's answer makes no sense: driver and client do not fit together");
+	/* Both only make errors clearer: kernels without them are served as well */
+	setsockopt(nl_socket_get_fd(genl->sk), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
+	setsockopt(nl_socket_get_fd(genl->sk), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
 	return 0;
 }
 
-bool client_genl_again(const struct client_answer *answer, unsigned int *tries)
+int client_genl_ask(struct client_genl *genl, struct nl_msg *msg,
+		    int (*reply)(struct nlmsghdr *hdr, void *arg), void (*forget)(void *arg),
+		    void *arg, struct client_answer *answer, struct client_error *err)
 {
-	if (answer->error != ENOMEM || ++*tries >= ASK_TRIES)
-		return false;
-	usleep(ASK_INTERVAL);
-	return true;
+	struct call call = { .reply = reply, .arg = arg, .answer = answer };
+	unsigned int tries;
+	int ret;
+
+	if (!msg)
+		return client_error_set(err, CLIENT_FAILED, "out of memory");
+	for (tries = 1;; tries++) {
+		ret = call_once(genl, msg, &call, err);
+		if (answer->error != ENOMEM || tries == ASK_TRIES)
+			break;
+		usleep(ASK_INTERVAL);
+		if (forget)
+			forget(arg);
+		/* On the old socket a dump that broke off would still be under way */
+		nl_close(genl->sk);
+		ret = connect_socket(genl, err);
+		if (ret)
+			break;
+	}
+	nlmsg_free(msg);
+	return ret;
 }
 
 struct family {
@@ -124,14 +206,9 @@ static int find_family(struct client_genl *genl, struct client_error *err)
 {
 	struct client_answer answer;
 	struct family family = { .id = 0 };
-	unsigned int tries = 0;
-	int ret;
 
-	do {
-		ret = client_genl_call(genl, client_netlink_family(NBD_GENL_FAMILY_NAME), on_family,
-				       &family, &answer, err);
-	} while (client_genl_again(&answer, &tries));
-	if (ret)
+	if (client_genl_ask(genl, client_netlink_family(NBD_GENL_FAMILY_NAME), on_family, NULL,
+			    &family, &answer, err))
 		return -1;
 	if (answer.error == ENOENT)
 		return client_error_set(err, CLIENT_NO_DRIVER,
@@ -146,23 +223,11 @@ static int find_family(struct client_genl *genl, struct client_error *err)
 
 int client_genl_open(struct client_genl *genl, struct client_error *err)
 {
-	const int on = 1;
-	int ret;
-
 	memset(genl, 0, sizeof(*genl));
 	genl->sk = nl_socket_alloc();
 	if (!genl->sk)
 		return client_error_set(err, CLIENT_FAILED, "out of memory");
-	ret = genl_connect(genl->sk);
-	if (ret) {
-		client_error_set(err, CLIENT_FAILED, "cannot open a netlink socket: %s",
-				 nl_geterror(ret));
-		goto err_close;
-	}
-	/* Both only make errors clearer: kernels without them are served as well */
-	setsockopt(nl_socket_get_fd(genl->sk), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
-	setsockopt(nl_socket_get_fd(genl->sk), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
-	if (find_family(genl, err))
+	if (connect_socket(genl, err) || find_family(genl, err))
 		goto err_close;
 	return 0;
 

@@ -33,10 +33,12 @@ int client_genl_call(struct client_genl *genl, struct nl_msg *msg,
 		     struct client_answer *answer, struct client_error *err);
 
 /*
- * After a question, which changes nothing: is it to be asked again, since memory was
- * short?  Waits before it says yes.  *tries: 0 before the first.
+ * The same for what may be asked twice: it is, up to ten times, while the kernel has no
+ * memory to answer.  forget(), which may be NULL, is to undo what reply() did.
  */
-bool client_genl_again(const struct client_answer *answer, unsigned int *tries);
+int client_genl_ask(struct client_genl *genl, struct nl_msg *msg,
+		    int (*reply)(struct nlmsghdr *hdr, void *arg), void (*forget)(void *arg),
+		    void *arg, struct client_answer *answer, struct client_error *err);
 
 enum client_operation { CLIENT_OP_CONNECT, CLIENT_OP_DISCONNECT, CLIENT_OP_STATUS, CLIENT_OP_SET };
 

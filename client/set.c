@@ -28,8 +28,8 @@ int client_set(const struct client_args *args, struct client_error *err)
 			"cannot change %s: this is the mainline nbd driver, which takes timeouts when a device is connected",
 			name);
 	}
-	ret = client_genl_call(&genl, client_netlink_set(genl.family, index, &timeouts), NULL, NULL,
-			       &answer, err);
+	ret = client_genl_ask(&genl, client_netlink_set(genl.family, index, &timeouts), NULL, NULL,
+			      NULL, &answer, err);
 	if (!ret && answer.error)
 		ret = client_genl_explain(CLIENT_OP_SET, name, &answer, err);
 	client_genl_close(&genl);

@@ -29,30 +29,38 @@ void client_devices_free(struct client_devices *devices)
 	free(devices->status);
 }
 
+/* Devices that are being told of, behind those that were there before */
+struct told {
+	struct client_devices *devices;
+	unsigned int before;
+};
+
 static int on_device(struct nlmsghdr *hdr, void *arg)
 {
-	struct client_status *status = add(arg);
+	struct client_status *status = add(((struct told *)arg)->devices);
 
 	return status ? client_netlink_parse_device(hdr, status) : -1;
+}
+
+static void forget_devices(void *arg)
+{
+	struct told *told = arg;
+
+	while (told->devices->n > told->before)
+		client_status_free(&told->devices->status[--told->devices->n]);
 }
 
 /* Of our driver: index -1 is every device in use */
 static int get(struct client_genl *genl, int index, struct client_devices *devices,
 	       struct client_error *err)
 {
-	unsigned int tries = 0, before = devices->n;
+	struct told told = { .devices = devices, .before = devices->n };
 	struct client_answer answer;
 	char name[CLIENT_DEVICE_NAME];
 	bool exists;
-	int ret;
 
-	do {
-		while (devices->n > before)
-			client_status_free(&devices->status[--devices->n]);
-		ret = client_genl_call(genl, client_netlink_get(genl->family, index), on_device,
-				       devices, &answer, err);
-	} while (client_genl_again(&answer, &tries));
-	if (ret)
+	if (client_genl_ask(genl, client_netlink_get(genl->family, index), on_device,
+			    forget_devices, &told, &answer, err))
 		return -1;
 	if (!answer.error)
 		return 0;
@@ -82,6 +90,11 @@ int client_status_get(struct client_genl *genl, int index, struct client_status 
 static int on_indexes(struct nlmsghdr *hdr, void *arg)
 {
 	return client_netlink_parse_status(hdr, arg);
+}
+
+static void forget_indexes(void *arg)
+{
+	memset(arg, 0, sizeof(struct client_indexes));
 }
 
 static uint64_t sysfs_number(const char *name, const char *attr)
@@ -125,16 +138,13 @@ static int get_mainline(struct client_genl *genl, int index, struct client_devic
 	struct client_indexes *indexes = calloc(1, sizeof(*indexes));
 	struct client_answer answer = { 0 };
 	struct client_status *status;
-	unsigned int i, tries = 0;
+	unsigned int i;
 	int ret;
 
 	if (!indexes)
 		return client_error_set(err, CLIENT_FAILED, "out of memory");
-	do {
-		memset(indexes, 0, sizeof(*indexes));
-		ret = client_genl_call(genl, client_netlink_status(genl->family, index), on_indexes,
-				       indexes, &answer, err);
-	} while (client_genl_again(&answer, &tries));
+	ret = client_genl_ask(genl, client_netlink_status(genl->family, index), on_indexes,
+			      forget_indexes, indexes, &answer, err);
 	if (!ret && answer.error)
 		ret = client_genl_explain(CLIENT_OP_STATUS, "the devices", &answer, err);
 	for (i = 0; !ret && i < indexes->n; i++) {
