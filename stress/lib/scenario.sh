@@ -158,13 +158,13 @@ run_one() {
 # kernel_overhead: MB that a debug kernel has for itself (KASAN's shadow, lockdep's
 # tables, more text) and that a scenario's guest is given in addition
 kernel_overhead() {
-	kernel_has KASAN && echo 80 || echo 0
+	kernel_has KASAN && echo 60 || echo 0
 }
 
 # load_mb MB: what workloads take for the size of such a guest: a debug kernel pages
-# slowly, and five eighths of the load swap as well
+# slowly, a hundred pages a second, and less than half of the load swap as well
 load_mb() {
-	kernel_has KASAN && echo $(($1 * 5 / 8)) || echo "$1"
+	kernel_has KASAN && echo $(($1 * 9 / 20)) || echo "$1"
 }
 
 # group_boot NAME...: one guest fit for all of them
