@@ -9,7 +9,7 @@ SILENCE=60
 
 # scenario_load NAME: its variables and functions, over the defaults
 scenario_load() {
-	desc='' mem=128 boot=own timeout=180 modules='' kmods='' config='' params='' programs=''
+	desc='' mem=128 boot=own timeout=180 modules='' kmods='' config='' symbols='' params='' programs=''
 	drivers=nbswap servers='nbswap nbd-server nbdkit qemu-nbd' expect='' may_die='' start=run manual='' long='' relay='' uses=''
 	prepare() { :; }
 	host() { :; }
@@ -52,6 +52,11 @@ scenario_unfit() {
 		for _c in $config; do
 			kernel_has "$_c" || {
 				echo "kernel $release has no CONFIG_$_c: try --kernel debug-6.1" && exit
+			}
+		done
+		for _c in $symbols; do
+			grep -qsw "$_c" "${kdir:-}/Module.symvers" || {
+				echo "kernel $release has no $_c(): try --kernel patched-6.12" && exit
 			}
 		done
 	)
