@@ -101,6 +101,7 @@ static void export_free(void *p)
 	g_free(export->description);
 	g_free(export->authfile);
 	g_free(export->virtstyle);
+	g_free(export->nospace);
 	g_free(export);
 }
 
@@ -165,6 +166,7 @@ struct srv_export *srv_config_add(struct srv_config *config, const char *name)
 	export->flush = true;
 	export->fua = true;
 	export->trim = true;
+	export->nospace = g_new0(struct srv_nospace, 1);
 	g_ptr_array_add(config->exports, export);
 	return export;
 }

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "server/nospace.h"
+
 #define SRV_DEF_CONFIG	  "/etc/nbd-server/config"
 #define SRV_DEF_ALLOW	  "/etc/nbd-server/allow"
 #define SRV_DEF_PID_FILE  "/var/run/nbd-server.pid"
@@ -36,6 +38,7 @@ struct srv_export {
 	bool trim;
 	bool rotational;
 	bool sync;
+	struct srv_nospace *nospace; /* the export's own, and not a part of what never changes */
 };
 
 /* Never changed once in use; a reload makes a new one.  Counted. */

@@ -188,6 +188,26 @@ static void queue_reply(struct srv_req *req, uint32_t error)
 	srv_req_add(&c->replies, req);
 }
 
+static void tell_kept(const struct srv_conn *c, unsigned int n)
+{
+	nbd_err("export '%s': %u more request%s failed for lack of space in %s; free some or the "
+		"client loses data",
+		c->export->name, n, n == 1 ? " has" : "s have", c->export->path);
+}
+
+/* What has been kept back is told when its time has come, and before @c is gone */
+static void tell_no_space(struct srv_conn *c)
+{
+	unsigned int kept;
+
+	if (!c->nospace_due)
+		return;
+	c->nospace_due = 0;
+	kept = srv_nospace_kept(c->export->nospace, c->loop->now);
+	if (kept)
+		tell_kept(c, kept);
+}
+
 static void log_failure(struct srv_conn *c, const struct srv_request *req, uint32_t error)
 {
 	static const char *const names[] = {
@@ -200,15 +220,27 @@ static void log_failure(struct srv_conn *c, const struct srv_request *req, uint3
 		[NBD_WIRE_CMD_BLOCK_STATUS] = "examine",
 	};
 
+	unsigned int kept = 0;
+
 	/* FAST_ZERO's way to say that it would be slow */
 	if (error == NBD_WIRE_ENOTSUP)
 		return;
-	if (!nbd_log_allowed(&c->log_limit, (time_t)(c->loop->now / 1000)))
+	if (error == NBD_WIRE_ENOSPC) {
+		if (!srv_nospace_failed(c->export->nospace, c->loop->now, &kept)) {
+			if (!c->nospace_due)
+				c->nospace_due = c->loop->now + SRV_NOSPACE_MS;
+			srv_list_add(&c->loop->timed, &c->timed);
+			return;
+		}
+	} else if (!nbd_log_allowed(&c->log_limit, (time_t)(c->loop->now / 1000))) {
 		return;
+	}
 	nbd_err("export '%s': cannot %s %u bytes at %llu of %s: %s", c->export->name,
 		names[req->type], req->length, (unsigned long long)req->offset, c->export->path,
 		error == NBD_WIRE_ENOSPC ? "no space left; free some or the client loses data" :
 					   "I/O error");
+	if (kept)
+		tell_kept(c, kept);
 }
 
 /* Send to the disk what may go there; what has not been begun when @c is ended never is */
@@ -657,6 +689,7 @@ static bool finished(struct srv_conn *c)
 static bool finish(struct srv_conn *c)
 {
 	if (c->stage == SRV_CONN_FINISHING && finished(c)) {
+		tell_no_space(c);
 		/* Its place is free for the connection that may be waiting for it */
 		srv_conn_unclaim(c);
 		srv_fence_leave(c);
@@ -694,8 +727,9 @@ void srv_conn_run(struct srv_conn *c)
 		cut(c, "");
 	if (stopping)
 		stop_if_idle(c);
-	if (!c->deadline && !c->fencing && !stopping && !(c->export && c->export->timeout) &&
-	    c->stage == SRV_CONN_SERVING && c->session.in_transmission)
+	if (!c->deadline && !c->fencing && !c->nospace_due && !stopping &&
+	    !(c->export && c->export->timeout) && c->stage == SRV_CONN_SERVING &&
+	    c->session.in_transmission)
 		srv_list_del(&c->timed);
 	else
 		srv_list_add(&c->loop->timed, &c->timed);
@@ -760,6 +794,8 @@ void srv_conn_tick(struct srv_conn *c)
 		}
 		return;
 	}
+	if (c->nospace_due && c->loop->now >= c->nospace_due)
+		tell_no_space(c);
 	why = too_late(c);
 	if (why)
 		cut(c, why);

@@ -78,6 +78,7 @@ struct srv_conn {
 	int64_t last_io;   /* when something was last received or sent */
 	int64_t wait_from; /* on the loop's list waiting since */
 	struct nbd_log_limit log_limit;
+	int64_t nospace_due; /* when to tell of writes without space that were kept back; 0: none */
 
 	struct srv_conn_setup *setup; /* NULL once the handshake is over and sent */
 	size_t setup_sent;	      /* bytes of the session's output */

@@ -286,7 +286,7 @@ def missing_file():
 
 
 def no_space():
-    """a full file system: ENOSPC to the client, a line in the log, the connection stays"""
+    """a full file system: ENOSPC to the client, a line and a count in the log, the connection stays"""
     small = os.path.join(DIR, "small")
     os.mkdir(small)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], check=True)
@@ -295,8 +295,19 @@ def no_space():
         c = s.connected()
         assert c.write(0, b"x" * 65536) == 0
         assert c.write(1 << 20, b"x" * (2 << 20)) == ENOSPC
-        assert "no space left" in s.log()
+        assert s.log().count("no space left") == 1
         assert c.read(0, 65536) == b"x" * 65536
+        for _ in range(20):
+            assert c.write(1 << 20, b"x" * (2 << 20)) == ENOSPC
+        assert s.log().count("no space left") == 1 and "more request" not in s.log()
+        c.send(c.header(DISC))
+        assert c.closed()
+        s.wait_for(f"export 's': 20 more requests have failed for lack of space in {small}/f")
+        # And for one that stays, when it is time
+        c = s.connected()
+        for _ in range(3):
+            assert c.write(1 << 20, b"x" * (2 << 20)) == ENOSPC
+        s.wait_for("'s': 3 more requests have failed for lack of space", 12)
         s.stop()
     finally:
         subprocess.run(["umount", "-l", small], check=True)
