@@ -367,11 +367,26 @@ static int find_size(struct file *f, uint64_t want, bool readonly, const char **
 	return -EINVAL;
 }
 
+/* A backend for what is open; 0 or a negative errno */
+static int adopt(struct file *f, bool readonly, uint64_t size, const char **what)
+{
+	struct statfs fs;
+	int ret;
+
+	f->base.ops = &file_ops;
+	f->base.preferred_block = NBD_WIRE_DEF_PREFERRED;
+	ret = find_size(f, size, readonly, what);
+	if (ret)
+		return ret;
+	f->base.ring_fd = f->fd;
+	f->base.in_memory = !fstatfs(f->fd, &fs) && fs.f_type == TMPFS_MAGIC;
+	return 0;
+}
+
 struct srv_backend *srv_file_open(const char *path, bool readonly, uint64_t size, const char **what)
 {
 	/* O_NONBLOCK: opening a FIFO by mistake must not hang */
 	int flags = (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-	struct statfs fs;
 	struct file *f;
 	int ret;
 
@@ -379,9 +394,6 @@ struct srv_backend *srv_file_open(const char *path, bool readonly, uint64_t size
 	f = calloc(1, sizeof(*f));
 	if (!f)
 		return NULL;
-	f->base.ops = &file_ops;
-	f->base.preferred_block = NBD_WIRE_DEF_PREFERRED;
-
 	*what = "open";
 	if (size && !readonly)
 		flags |= O_CREAT;
@@ -390,16 +402,31 @@ struct srv_backend *srv_file_open(const char *path, bool readonly, uint64_t size
 		ret = -errno;
 		goto err_open;
 	}
-	ret = find_size(f, size, readonly, what);
+	ret = adopt(f, readonly, size, what);
 	if (ret)
-		goto err_size;
-	f->base.ring_fd = f->fd;
-	f->base.in_memory = !fstatfs(f->fd, &fs) && fs.f_type == TMPFS_MAGIC;
+		goto err_adopt;
 	return &f->base;
 
-err_size:
+err_adopt:
 	close(f->fd);
 err_open:
+	free(f);
+	errno = -ret;
+	return NULL;
+}
+
+struct srv_backend *srv_file_adopt(int fd, const char **what)
+{
+	struct file *f = calloc(1, sizeof(*f));
+	int ret;
+
+	*what = "allocate memory for";
+	if (!f)
+		return NULL;
+	f->fd = fd;
+	ret = adopt(f, false, 0, what);
+	if (!ret)
+		return &f->base;
 	free(f);
 	errno = -ret;
 	return NULL;

@@ -60,4 +60,7 @@ static inline bool srv_backend_cancelled(const struct srv_backend *b)
 struct srv_backend *srv_file_open(const char *path, bool readonly, uint64_t size,
 				  const char **what);
 
+/* The same for a file that is open, of the size it has; takes over @fd when it succeeds */
+struct srv_backend *srv_file_adopt(int fd, const char **what);
+
 #endif /* SRV_BACKEND_H */

@@ -6,12 +6,13 @@
 #include "common/log.h"
 #include "common/nbd-wire.h"
 #include "common/parse.h"
+#include "server/swap.h"
 
 enum key_kind {
 	KEY_STRING,
 	KEY_BOOL,
 	KEY_UINT, /* from @min to @max */
-	KEY_SIZE, /* at least @min */
+	KEY_SIZE, /* at least @min, as @note says */
 	KEY_IO,
 	KEY_NO_EFFECT,	  /* known, harmless to leave out: @note says why */
 	KEY_REFUSED,	  /* known, and leaving it out would change what clients get */
@@ -28,6 +29,8 @@ struct key {
 
 /* One request of the largest size must fit */
 #define SRV_MIN_BUFFERS	 NBD_WIRE_DEF_MAX_PAYLOAD
+/* With less the kernel has hardly a page to swap to, and a forgotten unit is likely */
+#define SRV_MIN_SWAP	 (1u << 20)
 
 #define IN_CONFIG(field) offsetof(struct srv_config, field)
 #define IN_EXPORT(field) offsetof(struct srv_export, field)
@@ -43,8 +46,8 @@ static const struct key generic_keys[] = {
 	{ "allowlist", KEY_BOOL, IN_CONFIG(allowlist), 0, 0, NULL },
 	{ "loops", KEY_UINT, IN_CONFIG(loops), 0, SRV_MAX_LOOPS, NULL },
 	{ "io", KEY_IO, IN_CONFIG(io), 0, 0, NULL },
-	{ "buffer_memory", KEY_SIZE, IN_CONFIG(buffer_memory), SRV_MIN_BUFFERS, 0, NULL },
-	{ "client_memory", KEY_SIZE, IN_CONFIG(client_memory), SRV_MIN_BUFFERS, 0, NULL },
+	{ "buffer_memory", KEY_SIZE, IN_CONFIG(buffer_memory), SRV_MIN_BUFFERS, 0, "at least 32m" },
+	{ "client_memory", KEY_SIZE, IN_CONFIG(client_memory), SRV_MIN_BUFFERS, 0, "at least 32m" },
 	{ "max_threads", KEY_UINT, IN_CONFIG(max_threads), 1, SRV_MAX_THREADS, NULL },
 	{ "max_clients", KEY_UINT, IN_CONFIG(max_clients), 1, 65536, NULL },
 	{ "handshake_timeout", KEY_UINT, IN_CONFIG(handshake_timeout), 1, 3600, NULL },
@@ -73,6 +76,11 @@ static const struct key export_keys[] = {
 	{ "trim", KEY_BOOL, IN_EXPORT(trim), 0, 0, NULL },
 	{ "rotational", KEY_BOOL, IN_EXPORT(rotational), 0, 0, NULL },
 	{ "sync", KEY_BOOL, IN_EXPORT(sync), 0, 0, NULL },
+	{ "swapdir", KEY_STRING, IN_EXPORT(swapdir), 0, 0, NULL },
+	{ "swapsize", KEY_SIZE, IN_EXPORT(swapsize), SRV_MIN_SWAP, 0, "at least 1m" },
+	{ "quota", KEY_SIZE, IN_EXPORT(quota), SRV_MIN_SWAP, 0, "at least 1m" },
+	{ "swapgrace", KEY_UINT, IN_EXPORT(swapgrace), 1, 1u << 30, NULL },
+	{ "preallocate", KEY_BOOL, IN_EXPORT(preallocate), 0, 0, NULL },
 	{ "listenaddr", KEY_NO_EFFECT, 0, 0, 0, "it belongs in [generic]" },
 	{ "splice", KEY_NO_EFFECT, 0, 0, 0, "splice is not used" },
 	{ "transactionlog", KEY_NO_EFFECT, 0, 0, 0, "transaction logs are not written" },
@@ -101,6 +109,8 @@ static void export_free(void *p)
 	g_free(export->description);
 	g_free(export->authfile);
 	g_free(export->virtstyle);
+	g_free(export->swapdir);
+	srv_swap_dir_put(export->dir);
 	g_free(export->nospace);
 	g_free(export);
 }
@@ -166,6 +176,7 @@ struct srv_export *srv_config_add(struct srv_config *config, const char *name)
 	export->flush = true;
 	export->fua = true;
 	export->trim = true;
+	export->swapgrace = SRV_DEF_GRACE;
 	export->nospace = g_new0(struct srv_nospace, 1);
 	g_ptr_array_add(config->exports, export);
 	return export;
@@ -178,14 +189,78 @@ const struct srv_export *srv_config_find(const struct srv_config *config, const 
 
 	for (i = 0; i < config->exports->len; i++) {
 		export = g_ptr_array_index(config->exports, i);
-		if (!*name || !strcmp(export->name, name))
+		if (!export->swapdir && (!*name || !strcmp(export->name, name)))
+			return export;
+	}
+	/* Whoever has a section of its own is not meant by a pattern */
+	for (i = 0; i < config->exports->len; i++) {
+		export = g_ptr_array_index(config->exports, i);
+		if (export->swapdir && srv_swap_matches(export->name, name))
 			return export;
 	}
 	return NULL;
 }
 
+/* The one * of a pattern stands for a name's part: with a letter there the rest must be one too */
+static bool check_pattern(const struct srv_export *export, const char *where)
+{
+	g_autofree char *name = g_strdup(export->name);
+	char *star = strchr(name, '*');
+	const char *bad;
+
+	if (!star) {
+		nbd_err("%s: swapdir = %s: the section's name stands for many; "
+			"put a * where they differ, as in [swap-*]",
+			where, export->swapdir);
+		return false;
+	}
+	*star = 'x';
+	bad = srv_swap_bad_name(name);
+	if (!bad)
+		return true;
+	nbd_err("%s: swapdir = %s: no client could have the name that the section's stands for: "
+		"%s; use one * and otherwise letters, digits and ._-+:@",
+		where, export->swapdir, bad);
+	return false;
+}
+
+static bool check_swap(const struct srv_export *export, const char *where)
+{
+	if (export->path || export->size || export->readonly || export->virtstyle) {
+		nbd_err("%s: swapdir = %s: exportname, filesize, readonly and virtstyle are not "
+			"for swap exports; remove them",
+			where, export->swapdir);
+		return false;
+	}
+	if (*export->swapdir != '/') {
+		nbd_err("%s: swapdir = %s: give an absolute path", where, export->swapdir);
+		return false;
+	}
+	if (!export->swapsize || export->swapsize % 4096) {
+		nbd_err("%s: swapsize = %llu: give the size of each client's file, a multiple of "
+			"4096",
+			where, (unsigned long long)export->swapsize);
+		return false;
+	}
+	if (!srv_swap_fits(0, export->swapsize, export->quota)) {
+		nbd_err("%s: quota = %llu: not one file of swapsize = %llu fits; raise it", where,
+			(unsigned long long)export->quota, (unsigned long long)export->swapsize);
+		return false;
+	}
+	return check_pattern(export, where);
+}
+
 bool srv_export_check(const struct srv_export *export, const char *where)
 {
+	if (export->swapdir)
+		return check_swap(export, where);
+	if (export->swapsize || export->quota || export->preallocate ||
+	    export->swapgrace != SRV_DEF_GRACE) {
+		nbd_err("%s: swapsize, quota, swapgrace and preallocate are for swap exports; "
+			"add swapdir = DIRECTORY, or remove them",
+			where);
+		return false;
+	}
 	if (!export->path || !*export->path) {
 		nbd_err("%s: exportname is missing: give the file or block device to export",
 			where);
@@ -248,7 +323,7 @@ static int parse_number(const struct place *at, uint64_t *value)
 	if (key->kind == KEY_SIZE) {
 		if (nbd_parse_size(at->value, value))
 			return bad_value(at, "a number of bytes");
-		return *value < key->min ? bad_value(at, "at least 32m") : 0;
+		return *value < key->min ? bad_value(at, key->note) : 0;
 	}
 	if (!nbd_parse_uint(at->value, key->max, value) && *value >= key->min)
 		return 0;
@@ -350,6 +425,9 @@ static int load_export(struct srv_config *config, GKeyFile *kf, const char *file
 	}
 	export = srv_config_add(config, section);
 	ret = load_section(kf, file, section, export_keys, export);
+	/* TRIM would give back what was taken so that it is there */
+	if (export->preallocate)
+		export->trim = false;
 	if (!ret && !srv_export_check(export, where))
 		ret = -1;
 	return ret;

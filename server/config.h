@@ -19,17 +19,20 @@
 #define SRV_MAX_LOOPS	  256
 #define SRV_DEF_BUFFERS	  (512ull << 20) /* of all clients */
 #define SRV_DEF_CLIENT	  (64ull << 20)	 /* of one */
+#define SRV_DEF_GRACE	  3600		 /* seconds */
 
 /* What does the disk's work */
 enum srv_io { SRV_IO_AUTO, SRV_IO_URING, SRV_IO_THREADS };
 
+struct srv_swap_dir;
+
 struct srv_export {
-	char *name; /* "" for the one on the command line */
-	char *path;
-	char *description;	  /* or NULL */
-	char *authfile;		  /* or NULL */
-	char *virtstyle;	  /* or NULL: what %s in @path means */
-	uint64_t size;		  /* 0: the file's own */
+	char *name;	   /* "" for the one on the command line; of swap exports, the pattern */
+	char *path;	   /* NULL for swap exports */
+	char *description; /* or NULL */
+	char *authfile;	   /* or NULL */
+	char *virtstyle;   /* or NULL: what %s in @path means */
+	uint64_t size;	   /* 0: the file's own */
 	uint64_t max_connections; /* 0: no limit */
 	uint64_t timeout;	  /* seconds a client may be idle; 0: for ever */
 	bool readonly;
@@ -38,6 +41,13 @@ struct srv_export {
 	bool trim;
 	bool rotational;
 	bool sync;
+	/* Swap exports, see swap.h: */
+	char *swapdir;	    /* or NULL: the section is one export */
+	uint64_t swapsize;  /* of each file */
+	uint64_t quota;	    /* of all together; 0: no limit */
+	uint64_t swapgrace; /* seconds that a file is kept without a client */
+	bool preallocate;
+	struct srv_swap_dir *dir;    /* NULL until srv_swaps_bind() */
 	struct srv_nospace *nospace; /* the export's own, and not a part of what never changes */
 };
 
@@ -82,7 +92,10 @@ int srv_config_io(const char *text, enum srv_io *io);
 /* Is the path usable?  If not, says why; @where leads the message. */
 bool srv_export_check(const struct srv_export *export, const char *where);
 
-/* The export a client asked for; "" is the first one.  NULL when there is none. */
+/*
+ * The export a client asked for; "" is the first one that is no swap export.
+ * NULL when there is none.
+ */
 const struct srv_export *srv_config_find(const struct srv_config *config, const char *name);
 
 #endif /* SRV_CONFIG_H */

@@ -37,7 +37,7 @@ static void end(struct srv_conn *c, const char *why)
 	if (atomic_load(&c->ended))
 		why = "a newer connection of its session has come";
 	if (c->session.in_transmission)
-		nbd_info("client %s leaves export '%s': %s", c->peer, c->export->name, why);
+		nbd_info("client %s leaves export '%s': %s", c->peer, srv_conn_export_name(c), why);
 	else if (c->session.state != SRV_CLOSED || !c->session.closing) {
 		if (srv_server_may_log(c->srv))
 			nbd_info("client %s gone in the handshake: %s", c->peer, why);
@@ -190,9 +190,17 @@ static void queue_reply(struct srv_req *req, uint32_t error)
 
 static void tell_kept(const struct srv_conn *c, unsigned int n)
 {
+	char file[512];
+
+	srv_conn_export_file(c, file, sizeof(file));
 	nbd_err("export '%s': %u more request%s failed for lack of space in %s; free some or the "
 		"client loses data",
-		c->export->name, n, n == 1 ? " has" : "s have", c->export->path);
+		srv_conn_export_name(c), n, n == 1 ? " has" : "s have", file);
+}
+
+static struct srv_nospace *nospace(const struct srv_conn *c)
+{
+	return c->swap ? &c->swap->nospace : c->export->nospace;
 }
 
 /* What has been kept back is told when its time has come, and before @c is gone */
@@ -203,7 +211,7 @@ static void tell_no_space(struct srv_conn *c)
 	if (!c->nospace_due)
 		return;
 	c->nospace_due = 0;
-	kept = srv_nospace_kept(c->export->nospace, c->loop->now);
+	kept = srv_nospace_kept(nospace(c), c->loop->now);
 	if (kept)
 		tell_kept(c, kept);
 }
@@ -221,12 +229,13 @@ static void log_failure(struct srv_conn *c, const struct srv_request *req, uint3
 	};
 
 	unsigned int kept = 0;
+	char file[512];
 
 	/* FAST_ZERO's way to say that it would be slow */
 	if (error == NBD_WIRE_ENOTSUP)
 		return;
 	if (error == NBD_WIRE_ENOSPC) {
-		if (!srv_nospace_failed(c->export->nospace, c->loop->now, &kept)) {
+		if (!srv_nospace_failed(nospace(c), c->loop->now, &kept)) {
 			if (!c->nospace_due)
 				c->nospace_due = c->loop->now + SRV_NOSPACE_MS;
 			srv_list_add(&c->loop->timed, &c->timed);
@@ -235,8 +244,9 @@ static void log_failure(struct srv_conn *c, const struct srv_request *req, uint3
 	} else if (!nbd_log_allowed(&c->log_limit, (time_t)(c->loop->now / 1000))) {
 		return;
 	}
-	nbd_err("export '%s': cannot %s %u bytes at %llu of %s: %s", c->export->name,
-		names[req->type], req->length, (unsigned long long)req->offset, c->export->path,
+	srv_conn_export_file(c, file, sizeof(file));
+	nbd_err("export '%s': cannot %s %u bytes at %llu of %s: %s", srv_conn_export_name(c),
+		names[req->type], req->length, (unsigned long long)req->offset, file,
 		error == NBD_WIRE_ENOSPC ? "no space left; free some or the client loses data" :
 					   "I/O error");
 	if (kept)
@@ -394,7 +404,7 @@ static void opened(struct srv_job *job)
 		return;
 	c->deadline = 0;
 	c->last_io = c->loop->now;
-	nbd_info("client %s uses export '%s', %llu bytes%s", c->peer, c->export->name,
+	nbd_info("client %s uses export '%s', %llu bytes%s", c->peer, srv_conn_export_name(c),
 		 (unsigned long long)setup->info.size, c->export->readonly ? ", read-only" : "");
 }
 
@@ -826,19 +836,6 @@ void srv_conn_reclaim(struct srv_loop *l)
 	srv_list_add(&l->ready, &worst->ready);
 }
 
-static bool list_export(void *ctx, unsigned int i, const char **name, const char **description)
-{
-	struct srv_conn *c = ctx;
-	const struct srv_export *export;
-
-	if (i >= c->listed->exports->len)
-		return false;
-	export = g_ptr_array_index(c->listed->exports, i);
-	*name = export->name;
-	*description = export->description;
-	return true;
-}
-
 static struct srv_conn *conn_new(struct srv_server *srv, int fd,
 				 const struct sockaddr_storage *addr)
 {
@@ -863,7 +860,7 @@ static struct srv_conn *conn_new(struct srv_server *srv, int fd,
 	c->listed = srv_server_config(srv);
 	c->deadline = srv_now_ms() + (int64_t)c->listed->handshake_timeout * 1000;
 	c->max_at_disk = (unsigned int)c->listed->max_threads;
-	srv_session_init(&c->session, c->listed->allowlist ? list_export : NULL, c);
+	srv_session_init(&c->session, c->listed->allowlist ? srv_conn_list : NULL, c);
 	c->session.can_fence = !srv->one_client;
 	return c;
 }

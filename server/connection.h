@@ -40,6 +40,11 @@ struct srv_conn_setup {
 	enum srv_open_result result; /* of opening an export */
 	struct srv_export_info info;
 	char why[SRV_MAX_REASON]; /* it was refused */
+	/* Where the answer to LIST is, see exports.c */
+	unsigned int list_at;
+	unsigned int list_next;
+	const struct srv_export *list_export;
+	char list_name[SRV_SWAP_NAME_MAX + 1];
 };
 
 struct srv_conn {
@@ -47,6 +52,7 @@ struct srv_conn {
 	struct srv_conn *next, *prev;	  /* srv->lock */
 	const struct srv_export *claimed; /* counted against its limit; srv->lock */
 	uint64_t claimed_id[2];		  /* of the file behind @claimed; srv->lock */
+	struct srv_swap_file *swap;	  /* used, and changed with srv->lock held; or NULL */
 	uint64_t turn;			  /* in its session, 0: in none; srv->lock, as both below */
 	uint8_t session_id[NBD_WIRE_X_SESSION_ID_LEN];
 	uint32_t session_link;
@@ -119,7 +125,12 @@ void srv_conn_completed(struct srv_req *req, uint32_t error);
 /* exports.c, for the pool: open what the session asks for into c->setup; close it again */
 void srv_conn_open_export(struct srv_conn *c);
 void srv_conn_close_export(struct srv_conn *c);
-/* Give up the place among the most connections an export may have */
+/* What LIST shows, as srv_list_fn wants it */
+bool srv_conn_list(void *conn, unsigned int i, const char **name, const char **description);
+/* The name of the export in use, and where its data is, for messages */
+const char *srv_conn_export_name(const struct srv_conn *c);
+void srv_conn_export_file(const struct srv_conn *c, char *text, size_t len);
+/* Give up the place among the most connections an export may have, and a swap export's file */
 void srv_conn_unclaim(struct srv_conn *c);
 
 /* Carry out a request that has been checked; @buf holds or takes its data */

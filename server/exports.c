@@ -5,16 +5,33 @@
  */
 #include <errno.h>
 #include <glib.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "server/acl.h"
 #include "server/connection.h"
+#include "server/socket.h"
+#include "server/swap.h"
 
 /* Text from a client, fit for a log */
 static char *printable(const char *text)
 {
 	return g_strescape(text, NULL);
+}
+
+const char *srv_conn_export_name(const struct srv_conn *c)
+{
+	return c->swap ? c->swap->name : c->export->name;
+}
+
+void srv_conn_export_file(const struct srv_conn *c, char *text, size_t len)
+{
+	if (c->swap)
+		snprintf(text, len, "%s/%s" SRV_SWAP_SUFFIX, c->export->swapdir, c->swap->name);
+	else
+		snprintf(text, len, "%s", c->export->path);
 }
 
 /*
@@ -36,21 +53,29 @@ static bool claim(struct srv_conn *c, bool count, bool *shared)
 		if (other == c || !other->claimed || strcmp(other->claimed->name, export->name))
 			continue;
 		n++;
-		if (memcmp(other->claimed_id, c->backend->id, sizeof(c->claimed_id)))
+		if (c->backend && other->swap == c->swap &&
+		    memcmp(other->claimed_id, c->backend->id, sizeof(c->claimed_id)))
 			*shared = false;
 	}
 	room = !count || !export->max_connections || n < export->max_connections;
 	c->claimed = count && room ? export : NULL;
-	memcpy(c->claimed_id, c->backend->id, sizeof(c->claimed_id));
+	if (c->backend)
+		memcpy(c->claimed_id, c->backend->id, sizeof(c->claimed_id));
 	pthread_mutex_unlock(&c->srv->lock);
 	return room;
 }
 
 void srv_conn_unclaim(struct srv_conn *c)
 {
+	struct srv_swap_file *swap;
+
 	pthread_mutex_lock(&c->srv->lock);
 	c->claimed = NULL;
+	swap = c->swap;
+	c->swap = NULL;
 	pthread_mutex_unlock(&c->srv->lock);
+	if (swap)
+		srv_swap_leave(swap);
 }
 
 void srv_conn_close_export(struct srv_conn *c)
@@ -64,9 +89,11 @@ void srv_conn_close_export(struct srv_conn *c)
 	c->config = NULL;
 }
 
-static void fill_info(const struct srv_export *export, const struct srv_backend *b, bool shared,
+/* @size: of a swap export that nobody has opened */
+static void fill_info(const struct srv_conn *c, uint64_t size, bool shared,
 		      struct srv_export_info *info)
 {
+	const struct srv_export *export = c->export;
 	uint16_t flags = NBD_WIRE_FLAG_HAS_FLAGS | NBD_WIRE_FLAG_SEND_DF | NBD_WIRE_FLAG_SEND_CACHE;
 
 	if (export->flush)
@@ -84,12 +111,13 @@ static void fill_info(const struct srv_export *export, const struct srv_backend 
 		flags |= NBD_WIRE_FLAG_CAN_MULTI_CONN;
 
 	*info = (struct srv_export_info){
-		.size = b->size,
+		.size = c->backend ? c->backend->size : size,
 		.flags = flags,
 		.min_block = 1,
-		.preferred_block = b->preferred_block,
+		.preferred_block = c->backend ? c->backend->preferred_block :
+						NBD_WIRE_DEF_PREFERRED,
 		.max_payload = NBD_WIRE_DEF_MAX_PAYLOAD,
-		.name = export->name,
+		.name = export->swapdir && !c->swap ? c->session.name : srv_conn_export_name(c),
 		.description = export->description,
 	};
 }
@@ -117,9 +145,127 @@ static bool counts(uint32_t opt)
 	return opt == NBD_WIRE_OPT_GO || opt == NBD_WIRE_OPT_EXPORT_NAME;
 }
 
-/* Find and open what the client asks for; on refusal @why says it to the client */
-static enum srv_open_result open_export(struct srv_conn *c, bool *shared, char *why, size_t len)
+/* Who the client is, as far as it tells */
+static void find_owner(const struct srv_conn *c, struct srv_swap_owner *who)
 {
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&c->addr;
+	const struct sockaddr_in *in = (const struct sockaddr_in *)&c->addr;
+
+	*who = (struct srv_swap_owner){ .kind = SRV_OWNER_LOCAL };
+	if (c->session.announced) {
+		who->kind = SRV_OWNER_SESSION;
+		memcpy(who->id, c->session.session_id, sizeof(who->id));
+	} else if (c->addr.ss_family == AF_INET) {
+		who->kind = SRV_OWNER_IPV4;
+		memcpy(who->id, &in->sin_addr, sizeof(in->sin_addr));
+	} else if (c->addr.ss_family == AF_INET6) {
+		who->kind = SRV_OWNER_IPV6;
+		memcpy(who->id, &in6->sin6_addr, sizeof(in6->sin6_addr));
+	}
+}
+
+/* Whoever has the file may be gone without a word: find out, for the next time */
+static void probe_users(struct srv_conn *c, const char *name)
+{
+	struct srv_conn *other;
+
+	pthread_mutex_lock(&c->srv->lock);
+	for (other = c->srv->conns; other; other = other->next) {
+		if (other->swap && other->swap->dir == c->export->dir &&
+		    !strcmp(other->swap->name, name))
+			srv_socket_probe(other->fd, other->addr.ss_family);
+	}
+	pthread_mutex_unlock(&c->srv->lock);
+}
+
+/* Why a swap export is not opened; @name is fit for a log */
+static void explain(struct srv_conn *c, enum srv_swap_result result, const char *name,
+		    const struct srv_swap_opened *o, char *why, size_t len)
+{
+	const struct srv_export *export = c->export;
+
+	switch (result) {
+	case SRV_SWAP_OK:
+		break;
+	case SRV_SWAP_IN_USE:
+		probe_users(c, name);
+		snprintf(why, len,
+			 "export '%.60s' is in use by another client; if that one is gone, "
+			 "try again in 10 seconds",
+			 name);
+		break;
+	case SRV_SWAP_LOST:
+		snprintf(why, len,
+			 "export '%.40s': what this client had there was removed or given to "
+			 "another; disconnect the device and connect it anew",
+			 name);
+		break;
+	case SRV_SWAP_QUOTA:
+		snprintf(why, len,
+			 "export '%.40s': quota of %llu bytes, of which %llu are promised, has no "
+			 "room for %llu more",
+			 name, (unsigned long long)export->quota, (unsigned long long)o->promised,
+			 (unsigned long long)export->swapsize);
+		break;
+	case SRV_SWAP_FAILED:
+		if (o->error == ENOSPC)
+			snprintf(why, len, "export '%.80s': no space left on the server", name);
+		else
+			snprintf(why, len, "export '%.80s' cannot be opened on the server", name);
+		if (srv_server_may_log(c->srv))
+			nbd_err("export '%s': cannot %s %s/%s" SRV_SWAP_SUFFIX ": %s", name,
+				o->what, export->swapdir, name, strerror(o->error));
+	}
+}
+
+/* The file of a swap export; only looked at, and not made, unless it is to be used */
+static enum srv_open_result open_swap(struct srv_conn *c, uint64_t *size, char *why, size_t len)
+{
+	const struct srv_export *export = c->export;
+	const char *name = c->session.name, *bad = srv_swap_bad_name(name);
+	struct srv_swap_opened o;
+	struct srv_swap_owner who;
+	enum srv_swap_result result;
+
+	if (bad) {
+		g_autofree char *text = printable(name);
+
+		snprintf(why, len, "export '%.60s': bad name: %s", text, bad);
+		return SRV_OPEN_UNKNOWN;
+	}
+	find_owner(c, &who);
+	result = (counts(c->session.opt) ? srv_swap_open : srv_swap_look)(export, name, &who, &o);
+	if (result != SRV_SWAP_OK) {
+		explain(c, result, name, &o, why, len);
+		return result == SRV_SWAP_FAILED ? SRV_OPEN_UNKNOWN : SRV_OPEN_POLICY;
+	}
+	*size = o.size;
+	if (!counts(c->session.opt))
+		return SRV_OPEN_OK;
+	if (o.created)
+		nbd_info("export '%s': %s/%s" SRV_SWAP_SUFFIX " created, %llu bytes", name,
+			 export->swapdir, name, (unsigned long long)o.size);
+	pthread_mutex_lock(&c->srv->lock);
+	c->swap = o.file;
+	pthread_mutex_unlock(&c->srv->lock);
+	c->backend = srv_file_adopt(o.fd, &o.what);
+	if (!c->backend) {
+		o.error = errno;
+		close(o.fd);
+		explain(c, SRV_SWAP_FAILED, name, &o, why, len);
+		return SRV_OPEN_UNKNOWN;
+	}
+	c->backend->cancelled = &c->ended;
+	return SRV_OPEN_OK;
+}
+
+/* Find and open what the client asks for; on refusal @why says it to the client */
+static enum srv_open_result open_export(struct srv_conn *c, uint64_t *size, bool *shared, char *why,
+					size_t len)
+{
+	enum srv_open_result result;
+	bool room;
+
 	struct srv_config *config = srv_server_config(c->srv);
 	const struct srv_export *export = srv_config_find(config, c->session.name);
 	g_autofree char *name = printable(c->session.name);
@@ -140,11 +286,17 @@ static enum srv_open_result open_export(struct srv_conn *c, bool *shared, char *
 		snprintf(why, len, "export '%.80s' is not for this client's address", name);
 		return SRV_OPEN_POLICY;
 	}
-	if (!open_backend(c)) {
+	/* No file is made for one too many */
+	room = !export->swapdir || claim(c, counts(c->session.opt), shared);
+	if (room && export->swapdir) {
+		result = open_swap(c, size, why, len);
+		if (result != SRV_OPEN_OK)
+			return result;
+	} else if (room && !open_backend(c)) {
 		snprintf(why, len, "export '%.80s' cannot be opened on the server", name);
 		return SRV_OPEN_UNKNOWN;
 	}
-	if (!claim(c, counts(c->session.opt), shared)) {
+	if (!room || !claim(c, counts(c->session.opt), shared)) {
 		snprintf(why, len, "export '%.80s' has its maximum of %llu connections", name,
 			 (unsigned long long)export->max_connections);
 		return SRV_OPEN_POLICY;
@@ -155,14 +307,60 @@ static enum srv_open_result open_export(struct srv_conn *c, bool *shared, char *
 void srv_conn_open_export(struct srv_conn *c)
 {
 	struct srv_conn_setup *setup = c->setup;
+	uint64_t size = 0;
 	bool shared;
 
-	setup->result = open_export(c, &shared, setup->why, sizeof(setup->why));
+	setup->result = open_export(c, &size, &shared, setup->why, sizeof(setup->why));
 	if (setup->result == SRV_OPEN_OK) {
-		fill_info(c->export, c->backend, shared, &setup->info);
+		fill_info(c, size, shared, &setup->info);
 		return;
 	}
 	if (srv_server_may_log(c->srv))
 		nbd_warn("client %s refused: %s", c->peer, setup->why);
 	srv_conn_close_export(c);
+}
+
+/* The next name after the one setup->list_* is at; false past the last */
+static bool list_next(const struct srv_conn *c)
+{
+	struct srv_conn_setup *setup = c->setup;
+	const struct srv_export *export;
+
+	while (setup->list_next < c->listed->exports->len) {
+		export = g_ptr_array_index(c->listed->exports, setup->list_next);
+		if (!export->swapdir || srv_swap_next(export, setup->list_name)) {
+			setup->list_next += !export->swapdir;
+			setup->list_export = export;
+			return true;
+		}
+		/* All of its files have been shown */
+		setup->list_next++;
+		*setup->list_name = 0;
+	}
+	return false;
+}
+
+/*
+ * A section for swap has its files shown.  They come and go meanwhile: the
+ * last one's name, and not its number, says which is next.
+ */
+bool srv_conn_list(void *conn, unsigned int i, const char **name, const char **description)
+{
+	struct srv_conn *c = conn;
+	struct srv_conn_setup *setup = c->setup;
+
+	if (!i) {
+		setup->list_at = 0;
+		setup->list_next = 0;
+		*setup->list_name = 0;
+		if (!list_next(c))
+			return false;
+	} else if (i != setup->list_at) {
+		if (!list_next(c))
+			return false;
+		setup->list_at = i;
+	}
+	*name = setup->list_export->swapdir ? setup->list_name : setup->list_export->name;
+	*description = setup->list_export->description;
+	return true;
 }

@@ -231,12 +231,13 @@ enum srv_accept_result srv_listen_accept(struct srv_server *srv, struct srv_loop
 static void reload_config(struct srv_server *srv, srv_reload_fn reload, void *ctx)
 {
 	struct srv_config *config;
+	unsigned int n;
 
 	srv_systemd_notify_reload();
 	config = reload(ctx);
-	if (config) {
-		nbd_info("configuration reloaded, %u exports", config->exports->len);
-		srv_server_reload(srv, config);
+	n = config ? config->exports->len : 0;
+	if (config && !srv_server_reload(srv, config)) {
+		nbd_info("configuration reloaded, %u exports", n);
 	} else {
 		nbd_err("configuration not reloaded; what was in force stays so");
 	}

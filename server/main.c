@@ -163,8 +163,7 @@ static int start_inetd(struct srv_server *srv)
 	return -1;
 }
 
-static int detach(const struct srv_options *o, const struct srv_config *config,
-		  const char **pid_path)
+static int detach(const struct srv_options *o, struct srv_server *srv, const char **pid_path)
 {
 	FILE *pid_file = NULL;
 
@@ -176,7 +175,9 @@ static int detach(const struct srv_options *o, const struct srv_config *config,
 				return -1;
 		}
 	}
-	if (drop_privileges(config) || (!o->foreground && become_daemon())) {
+	/* What is opened for swap must be the user's, and the terminal sees what is wrong with it */
+	if (drop_privileges(srv->config) || srv_server_prepare(srv) ||
+	    (!o->foreground && become_daemon())) {
 		if (pid_file)
 			fclose(pid_file);
 		return -1;
@@ -226,9 +227,9 @@ static int serve(struct srv_options *o, struct srv_config *config)
 	raise_limits();
 	if (!o->inetd && open_listener(&listener, config))
 		goto out;
-	if (detach(o, config, &pid_path))
-		goto out;
 	srv.one_client = o->inetd;
+	if (detach(o, &srv, &pid_path))
+		goto out;
 	if (srv_server_start(&srv, o->inetd ? NULL : &listener))
 		goto out;
 	if (o->inetd && start_inetd(&srv))

@@ -27,6 +27,7 @@ int srv_server_init(struct srv_server *srv, struct srv_config *config)
 	*srv = (struct srv_server){ .config = config, .idle_fd = -1 };
 	pthread_mutex_init(&srv->lock, NULL);
 	pthread_cond_init(&srv->stopped, NULL);
+	srv_swaps_init(&srv->swaps);
 	srv->idle_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return srv->idle_fd < 0 ? -errno : 0;
 }
@@ -71,12 +72,47 @@ bool srv_server_has_place(struct srv_server *srv)
 	return place;
 }
 
+/* Port 0 has a server for each client: none of them knows what the others use */
+static int open_swap(struct srv_server *srv, struct srv_config *config)
+{
+	const struct srv_export *export;
+	guint i;
+
+	for (i = 0; srv->one_client && i < config->exports->len; i++) {
+		export = g_ptr_array_index(config->exports, i);
+		if (!export->swapdir)
+			continue;
+		nbd_err("[%s] swapdir = %s: port 0 has one server for each client, and swap "
+			"exports need one for all; give a port to listen on",
+			export->name, export->swapdir);
+		return -1;
+	}
+	return srv_swaps_bind(&srv->swaps, config);
+}
+
+int srv_server_prepare(struct srv_server *srv)
+{
+	return open_swap(srv, srv->config);
+}
+
+static int run_swap(struct srv_server *srv)
+{
+	int ret = srv_swaps_run(&srv->swaps);
+
+	if (ret)
+		nbd_err("cannot start the thread that removes swap files: %s", strerror(-ret));
+	return ret;
+}
+
 int srv_server_start(struct srv_server *srv, const struct srv_listener *listener)
 {
 	int ret;
 
 	srv->n_loops = srv->one_client ? 1 : count_loops(srv->config);
 	srv->places = count_places(srv->n_loops);
+	if (run_swap(srv))
+		return -1;
+	srv_swaps_in_force(&srv->swaps, srv->config);
 	ret = srv_pool_init(&srv->pool);
 	if (!ret)
 		ret = srv_loops_start(srv, listener);
@@ -96,6 +132,7 @@ void srv_server_destroy(struct srv_server *srv)
 	if (srv->idle_fd >= 0)
 		close(srv->idle_fd);
 	srv_config_put(srv->config);
+	srv_swaps_destroy(&srv->swaps);
 	pthread_cond_destroy(&srv->stopped);
 	pthread_mutex_destroy(&srv->lock);
 }
@@ -110,15 +147,21 @@ struct srv_config *srv_server_config(struct srv_server *srv)
 	return config;
 }
 
-void srv_server_reload(struct srv_server *srv, struct srv_config *config)
+int srv_server_reload(struct srv_server *srv, struct srv_config *config)
 {
 	struct srv_config *old;
 
+	if (open_swap(srv, config) || run_swap(srv)) {
+		srv_config_put(config);
+		return -1;
+	}
 	pthread_mutex_lock(&srv->lock);
 	old = srv->config;
 	srv->config = config;
 	pthread_mutex_unlock(&srv->lock);
+	srv_swaps_in_force(&srv->swaps, config);
 	srv_config_put(old);
+	return 0;
 }
 
 void srv_server_stop(struct srv_server *srv)

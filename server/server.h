@@ -12,6 +12,7 @@
 #include "server/config.h"
 #include "server/loop.h"
 #include "server/pool.h"
+#include "server/swap.h"
 
 /* How long a shutdown may take before the rest is cut off, in milliseconds */
 #define SRV_DRAIN_MS  10000
@@ -27,6 +28,7 @@ struct srv_server {
 	struct srv_loop *loops;		/* they and the pool: from the start to the end */
 	unsigned int n_loops;
 	struct srv_pool pool;
+	struct srv_swaps swaps;
 	atomic_uint fencing;	   /* connections that wait for older ones */
 	unsigned int places;	   /* clients there are file descriptors for */
 	bool one_client;	   /* set at the start: others have their own processes */
@@ -44,6 +46,8 @@ int64_t srv_now_ms(void);
 
 /* Takes over the caller's reference to the configuration.  0 or a negative errno. */
 int srv_server_init(struct srv_server *srv, struct srv_config *config);
+/* Open what the configuration names, with the rights to use it; says what fails.  0 or -1. */
+int srv_server_prepare(struct srv_server *srv);
 /* Start all threads, and accept clients if there is a listener; says what fails.  0 or -1. */
 int srv_server_start(struct srv_server *srv, const struct srv_listener *listener);
 /* Only once no connection is left */
@@ -51,8 +55,8 @@ void srv_server_destroy(struct srv_server *srv);
 
 /* The configuration in force, with a reference for the caller */
 struct srv_config *srv_server_config(struct srv_server *srv);
-/* A new one for new clients; takes over the reference */
-void srv_server_reload(struct srv_server *srv, struct srv_config *config);
+/* A new one for new clients; takes over the reference.  Says what fails.  0 or -1. */
+int srv_server_reload(struct srv_server *srv, struct srv_config *config);
 
 /*
  * Have every connection finish what is in flight and close.  When this returns

@@ -9,6 +9,8 @@
 #define KEEPALIVE_IDLE	   60 /* seconds */
 #define KEEPALIVE_INTERVAL 10
 #define KEEPALIVE_PROBES   6
+/* A machine that has come back refuses the first probe of its old connection */
+#define KEEPALIVE_PROBE	   2
 
 static void set_option(int fd, int level, int name, int value)
 {
@@ -25,6 +27,12 @@ void srv_socket_tune(int fd, int family)
 	set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE);
 	set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL);
 	set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+}
+
+void srv_socket_probe(int fd, int family)
+{
+	if (family == AF_INET || family == AF_INET6)
+		set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_PROBE);
 }
 
 void srv_peer_name(const struct sockaddr_storage *addr, char *text, size_t len)

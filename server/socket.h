@@ -8,6 +8,8 @@
 
 /* Latency and keepalive settings for a new connection */
 void srv_socket_tune(int fd, int family);
+/* Find out soon whether the other side is still there */
+void srv_socket_probe(int fd, int family);
 
 void srv_peer_name(const struct sockaddr_storage *addr, char *text, size_t len);
 

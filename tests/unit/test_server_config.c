@@ -107,7 +107,55 @@ static void defaults(void **state)
 	assert_true(e->size == 0 && e->max_connections == 0 && e->timeout == 0);
 	assert_true(e->flush && e->fua && e->trim);
 	assert_false(e->readonly || e->rotational || e->sync);
+	assert_null(e->swapdir);
+	assert_false(e->preallocate);
 	srv_config_put(c);
+}
+
+#define SWAP "[generic]\n[swap-*]\nswapdir = /d\n"
+
+static void swap_exports(void **state)
+{
+	struct srv_config *c = load(SWAP "swapsize = 2G\nquota = 1T\nswapgrace = 60\n"
+					 "[swap-own]\nexportname = /f\n",
+				    0, NULL);
+	const struct srv_export *e = export(c, 0);
+
+	(void)state;
+	assert_string_equal(e->swapdir, "/d");
+	assert_true(e->swapsize == 2ull << 30 && e->quota == 1ull << 40);
+	assert_int_equal(e->swapgrace, 60);
+	assert_true(e->trim && !e->preallocate);
+	assert_ptr_equal(srv_config_find(c, "swap-a"), e);
+	assert_ptr_equal(srv_config_find(c, "swap-../a"), e);
+	assert_ptr_equal(srv_config_find(c, "swap-own"), export(c, 1));
+	assert_ptr_equal(srv_config_find(c, ""), export(c, 1));
+	assert_null(srv_config_find(c, "swap-"));
+	srv_config_put(c);
+
+	c = load(SWAP "swapsize = 64M\npreallocate = true\n", 0, NULL);
+	e = export(c, 0);
+	assert_true(e->preallocate && !e->trim && !e->quota);
+	assert_int_equal(e->swapgrace, 3600);
+	assert_null(srv_config_find(c, ""));
+	srv_config_put(c);
+
+	refuse(SWAP, "[swap-*]: swapsize = 0: give the size of each client's file");
+	refuse(SWAP "swapsize = 2097153\n", "a multiple of 4096");
+	refuse(SWAP "swapsize = 512k\n", "swapsize = 512k: expected at least 1m");
+	refuse(SWAP "swapsize = 2X\n", "swapsize = 2X: expected a number of bytes");
+	refuse(SWAP "swapsize = 2m\nquota = 1m\n", "not one file of swapsize = 2097152 fits");
+	refuse(SWAP "swapsize = 2m\nswapgrace = 0\n", "swapgrace = 0: expected a number from 1");
+	refuse(SWAP "swapsize = 2m\nexportname = /f\n", "are not for swap exports");
+	refuse(SWAP "swapsize = 2m\nreadonly = true\n", "are not for swap exports");
+	refuse(SWAP "swapsize = 2m\nfilesize = 2m\n", "are not for swap exports");
+	refuse("[generic]\n[swap-*]\nswapdir = d\nswapsize = 2m\n", "give an absolute path");
+	refuse("[generic]\n[swap]\nswapdir = /d\nswapsize = 2m\n", "put a * where they differ");
+	refuse("[generic]\n[a*b*]\nswapdir = /d\nswapsize = 2m\n", "use one *");
+	refuse("[generic]\n[.*]\nswapdir = /d\nswapsize = 2m\n", "begins with a dot");
+	refuse("[generic]\n[a/*]\nswapdir = /d\nswapsize = 2m\n", "no client could have the name");
+	refuse("[generic]\n[a]\nexportname = /f\nquota = 2m\n", "are for swap exports");
+	refuse("[generic]\n[a]\nexportname = /f\npreallocate = true\n", "are for swap exports");
 }
 
 static void every_key(void **state)
@@ -344,7 +392,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(defaults),	  T(every_key),	 T(not_heeded), T(refused), T(bad_values),
-		T(bad_structure), T(empty_file), T(include),	T(find),
+		T(bad_structure), T(empty_file), T(include),	T(find),    T(swap_exports),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
