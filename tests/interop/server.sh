@@ -255,6 +255,7 @@ script "$here/server_wire.py" "$port" $size
 script "$here/server_life.py" "$SERVER" "$dir"
 script "$here/server_session.py" "$SERVER" "$dir"
 script "$here/server_engine.py" "$SERVER" "$dir"
+script "$here/server_swap.py" "$SERVER" "$dir"
 
 # Once more with threads in place of io_uring
 printf '#!/bin/sh\nexec "%s" --io threads "$@"\n' "$SERVER" > "$dir/threads"
