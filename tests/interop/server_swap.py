@@ -6,11 +6,13 @@ server_swap.py PROGRAM DIRECTORY, see serve.py.
 
 import contextlib
 import os
+import pwd
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -142,7 +144,7 @@ def info_makes_none():
 def hostile_names():
     """names that could lead out of the directory, or hide in it, are refused as unknown"""
     s = serve()
-    outside = set(os.listdir(DIR))
+    outside, target = set(os.listdir(DIR)), os.path.join(DIR, "swap-target")
     bad = (b"swap-/x", b"swap-../x", b"swap-/../../x", b"swap-..", b"swap-a..b", b"swap-\n", b"swap- ",
            b"swap-*", b"swap-%s%n", b"swap-\xff\xfe", b"swap-'$(id)", b"swap-" + b"x" * 196,
            b"swap-" + b"x" * 4000)
@@ -153,11 +155,11 @@ def hostile_names():
     for name in (b"", b"swap-", b"swap", b".swap-a", b"../swap-a", b"swap-a\0b"):
         assert refused(s, name=name)[0] == ERR_UNKNOWN, name
     assert os.listdir(SWAP) == [] and set(os.listdir(DIR)) == outside
-    os.symlink(DISK, path("swap-l"))
+    os.symlink(target, path("swap-l"))
     os.mkfifo(path("swap-f"))
     for name in (b"swap-l", b"swap-f"):
         assert refused(s, name=name)[0] == ERR_UNKNOWN
-    assert not os.path.exists(DISK)
+    assert not os.path.exists(target)
     longest = b"swap-" + b"x" * 195
     assert s.client().start(longest)[0] == SIZE
     s.stop()
@@ -491,9 +493,39 @@ def start():
     fails("user = nobody\n" + section(), 4, "port 0 has one server for each client", "0", DISK)
 
 
+def daemon_of_a_user():
+    """a daemon that runs as another user has its files, and the directory for itself"""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as where:
+        port, pid_file = free_port(), os.path.join(DIR, "swap.pid")
+        nobody = pwd.getpwnam("nobody")
+        os.chown(where, nobody.pw_uid, nobody.pw_gid)
+        file = os.path.join(where, "config")
+        with open(file, "w", encoding="utf-8") as f:
+            f.write(f"[generic]\nlistenaddr = 127.0.0.1\nport = {port}\nuser = nobody\n" +
+                    section("swapgrace = 1\n", where))
+        subprocess.run([PROGRAM, "-C", file, "-p", pid_file], check=True, timeout=10)
+        with open(pid_file, encoding="utf-8") as f:
+            pid = int(f.read())
+        try:
+            c = Client(("127.0.0.1", port))
+            assert c.start(b"swap-a")[0] == SIZE
+            assert os.stat(path(where=where)).st_uid == nobody.pw_uid
+            with open(file, "r+", encoding="utf-8") as f:
+                text = f.read().replace(str(port), str(free_port()))
+                f.seek(0)
+                f.write(text)
+            p = subprocess.run([PROGRAM, "-n", "-C", file], check=False, capture_output=True,
+                               text=True, timeout=10)
+            assert p.returncode == 4 and "another nbd-server serves swap" in p.stderr, p.stderr
+            leave(c)
+            assert gone(path(where=where))
+        finally:
+            os.kill(pid, signal.SIGTERM)
+
+
 CHECKS = (first_use, info_makes_none, hostile_names, one_session, no_session, dead_client, grace, restart,
           quota, trim, preallocate, preallocate_fails, no_space, reload, listed, at_once, places,
-          start)
+          start, daemon_of_a_user)
 
 
 def main():
