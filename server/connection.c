@@ -737,9 +737,9 @@ void srv_conn_run(struct srv_conn *c)
 		cut(c, "");
 	if (stopping)
 		stop_if_idle(c);
+	/* The export last: before and after that it may be in the hands of the pool */
 	if (!c->deadline && !c->fencing && !c->nospace_due && !stopping &&
-	    !(c->export && c->export->timeout) && c->stage == SRV_CONN_SERVING &&
-	    c->session.in_transmission)
+	    c->stage == SRV_CONN_SERVING && c->session.in_transmission && !c->export->timeout)
 		srv_list_del(&c->timed);
 	else
 		srv_list_add(&c->loop->timed, &c->timed);
