@@ -216,9 +216,11 @@ def dead_client():
     s = serve()
     old, new = joined(s, os.urandom(16)), os.urandom(16)
     assert old.write(0, b"o" * BLOCK) == 0
-    # Closed without a word
+    # Closed without a word, and with nothing that the server would send again
+    time.sleep(0.5)
     old.sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
     old.sock.close()
+    time.sleep(3)
     assert refused(s, new)[0] == ERR_POLICY
     end = time.monotonic() + 8
     while True:
