@@ -14,6 +14,8 @@ enum key_kind {
 	KEY_UINT, /* from @min to @max */
 	KEY_SIZE, /* at least @min, as @note says */
 	KEY_IO,
+	KEY_LOG_LEVEL,
+	KEY_LOG_FORMAT,
 	KEY_NO_EFFECT,	  /* known, harmless to leave out: @note says why */
 	KEY_REFUSED,	  /* known, and leaving it out would change what clients get */
 	KEY_REFUSED_TRUE, /* the same, for a boolean that is true */
@@ -51,6 +53,8 @@ static const struct key generic_keys[] = {
 	{ "max_threads", KEY_UINT, IN_CONFIG(max_threads), 1, SRV_MAX_THREADS, NULL },
 	{ "max_clients", KEY_UINT, IN_CONFIG(max_clients), 1, 65536, NULL },
 	{ "handshake_timeout", KEY_UINT, IN_CONFIG(handshake_timeout), 1, 3600, NULL },
+	{ "log_level", KEY_LOG_LEVEL, IN_CONFIG(log_level), 0, 0, NULL },
+	{ "log_format", KEY_LOG_FORMAT, IN_CONFIG(log_format), 0, 0, NULL },
 	{ "oldstyle", KEY_REFUSED_TRUE, 0, 0, 0, "oldstyle negotiation is obsolete" },
 	{ "force_tls", KEY_REFUSED_TRUE, 0, 0, 0, "TLS is not supported" },
 	{ "tlsonly", KEY_REFUSED_TRUE, 0, 0, 0, "TLS is not supported" },
@@ -124,6 +128,7 @@ struct srv_config *srv_config_new(void)
 	config->max_threads = SRV_DEF_THREADS;
 	config->max_clients = SRV_DEF_CLIENTS;
 	config->handshake_timeout = SRV_DEF_HANDSHAKE;
+	config->log_level = LOG_INFO;
 	config->buffer_memory = SRV_DEF_BUFFERS;
 	config->client_memory = SRV_DEF_CLIENT;
 	config->exports = g_ptr_array_new_with_free_func(export_free);
@@ -146,6 +151,12 @@ int srv_config_io(const char *text, enum srv_io *io)
 		}
 	}
 	return -1;
+}
+
+void srv_config_log(const struct srv_config *config)
+{
+	nbd_log_set_level(config->log_level);
+	nbd_log_set_format(config->log_format);
 }
 
 struct srv_config *srv_config_get(struct srv_config *config)
@@ -315,6 +326,18 @@ static int parse_io(const struct place *at, enum srv_io *value)
 	return bad_value(at, "auto, uring or threads");
 }
 
+static int parse_log(const struct place *at, void *field)
+{
+	if (at->key->kind == KEY_LOG_LEVEL) {
+		if (!nbd_log_parse_level(at->value, field))
+			return 0;
+		return bad_value(at, "error, warning, info or debug");
+	}
+	if (!nbd_log_parse_format(at->value, field))
+		return 0;
+	return bad_value(at, "text or json");
+}
+
 static int parse_number(const struct place *at, uint64_t *value)
 {
 	const struct key *key = at->key;
@@ -352,6 +375,9 @@ static int parse_value(const struct place *at, void *into)
 		return parse_number(at, (uint64_t *)(void *)field);
 	case KEY_IO:
 		return parse_io(at, (enum srv_io *)(void *)field);
+	case KEY_LOG_LEVEL:
+	case KEY_LOG_FORMAT:
+		return parse_log(at, field);
 	case KEY_NO_EFFECT:
 		nbd_warn("%s [%s] %s has no effect: %s", at->file, at->section, key->name,
 			 key->note);

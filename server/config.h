@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/log.h"
 #include "server/nospace.h"
 
 #define SRV_DEF_CONFIG	  "/etc/nbd-server/config"
@@ -69,7 +70,9 @@ struct srv_config {
 	uint64_t max_threads;	/* reads, and changes, of one client at the disk at a time */
 	uint64_t max_clients;
 	uint64_t handshake_timeout; /* seconds */
-	GPtrArray *exports;	    /* struct srv_export *, in the file's order */
+	int log_level;		    /* the least urgent priority that is written */
+	enum nbd_log_format log_format;
+	GPtrArray *exports; /* struct srv_export *, in the file's order */
 };
 
 /* Defaults and no exports */
@@ -85,6 +88,9 @@ int srv_config_load(struct srv_config *config, const char *file);
 
 /* A new export with default settings, owned by the configuration */
 struct srv_export *srv_config_add(struct srv_config *config, const char *name);
+
+/* Have the log as the configuration wants it */
+void srv_config_log(const struct srv_config *config);
 
 /* auto, uring or threads; 0, or -1 for anything else */
 int srv_config_io(const char *text, enum srv_io *io);

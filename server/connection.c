@@ -37,10 +37,13 @@ static void end(struct srv_conn *c, const char *why)
 	if (atomic_load(&c->ended))
 		why = "a newer connection of its session has come";
 	if (c->session.in_transmission)
-		nbd_info("client %s leaves export '%s': %s", c->peer, srv_conn_export_name(c), why);
+		nbd_log_about(c->peer, srv_conn_export_name(c), LOG_INFO,
+			      "client %s leaves export '%s': %s", c->peer, srv_conn_export_name(c),
+			      why);
 	else if (c->session.state != SRV_CLOSED || !c->session.closing) {
 		if (srv_server_may_log(c->srv))
-			nbd_info("client %s gone in the handshake: %s", c->peer, why);
+			nbd_log_about(c->peer, NULL, LOG_INFO,
+				      "client %s gone in the handshake: %s", c->peer, why);
 	}
 }
 
@@ -193,9 +196,10 @@ static void tell_kept(const struct srv_conn *c, unsigned int n)
 	char file[512];
 
 	srv_conn_export_file(c, file, sizeof(file));
-	nbd_err("export '%s': %u more request%s failed for lack of space in %s; free some or the "
-		"client loses data",
-		srv_conn_export_name(c), n, n == 1 ? " has" : "s have", file);
+	nbd_log_about(NULL, srv_conn_export_name(c), LOG_ERR,
+		      "export '%s': %u more request%s failed for lack of space in %s; free some or "
+		      "the client loses data",
+		      srv_conn_export_name(c), n, n == 1 ? " has" : "s have", file);
 }
 
 static struct srv_nospace *nospace(const struct srv_conn *c)
@@ -245,10 +249,12 @@ static void log_failure(struct srv_conn *c, const struct srv_request *req, uint3
 		return;
 	}
 	srv_conn_export_file(c, file, sizeof(file));
-	nbd_err("export '%s': cannot %s %u bytes at %llu of %s: %s", srv_conn_export_name(c),
-		names[req->type], req->length, (unsigned long long)req->offset, file,
-		error == NBD_WIRE_ENOSPC ? "no space left; free some or the client loses data" :
-					   "I/O error");
+	nbd_log_about(c->peer, srv_conn_export_name(c), LOG_ERR,
+		      "export '%s': cannot %s %u bytes at %llu of %s: %s", srv_conn_export_name(c),
+		      names[req->type], req->length, (unsigned long long)req->offset, file,
+		      error == NBD_WIRE_ENOSPC ?
+			      "no space left; free some or the client loses data" :
+			      "I/O error");
 	if (kept)
 		tell_kept(c, kept);
 }
@@ -404,8 +410,10 @@ static void opened(struct srv_job *job)
 		return;
 	c->deadline = 0;
 	c->last_io = c->loop->now;
-	nbd_info("client %s uses export '%s', %llu bytes%s", c->peer, srv_conn_export_name(c),
-		 (unsigned long long)setup->info.size, c->export->readonly ? ", read-only" : "");
+	nbd_log_about(c->peer, srv_conn_export_name(c), LOG_INFO,
+		      "client %s uses export '%s', %llu bytes%s", c->peer, srv_conn_export_name(c),
+		      (unsigned long long)setup->info.size,
+		      c->export->readonly ? ", read-only" : "");
 }
 
 static void run_close(struct srv_job *job)

@@ -134,8 +134,8 @@ static bool open_backend(struct srv_conn *c)
 	if (c->backend)
 		c->backend->cancelled = &c->ended;
 	else if (srv_server_may_log(c->srv))
-		nbd_err("export '%s': cannot %s %s: %s", export->name, what, export->path,
-			strerror(errno));
+		nbd_log_about(c->peer, export->name, LOG_ERR, "export '%s': cannot %s %s: %s",
+			      export->name, what, export->path, strerror(errno));
 	return c->backend;
 }
 
@@ -213,8 +213,9 @@ static void explain(struct srv_conn *c, enum srv_swap_result result, const char 
 		else
 			snprintf(why, len, "export '%.80s' cannot be opened on the server", name);
 		if (srv_server_may_log(c->srv))
-			nbd_err("export '%s': cannot %s %s/%s" SRV_SWAP_SUFFIX ": %s", name,
-				o->what, export->swapdir, name, strerror(o->error));
+			nbd_log_about(c->peer, name, LOG_ERR,
+				      "export '%s': cannot %s %s/%s" SRV_SWAP_SUFFIX ": %s", name,
+				      o->what, export->swapdir, name, strerror(o->error));
 	}
 }
 
@@ -243,8 +244,9 @@ static enum srv_open_result open_swap(struct srv_conn *c, uint64_t *size, char *
 	if (!counts(c->session.opt))
 		return SRV_OPEN_OK;
 	if (o.created)
-		nbd_info("export '%s': %s/%s" SRV_SWAP_SUFFIX " created, %llu bytes", name,
-			 export->swapdir, name, (unsigned long long)o.size);
+		nbd_log_about(c->peer, name, LOG_INFO,
+			      "export '%s': %s/%s" SRV_SWAP_SUFFIX " created, %llu bytes", name,
+			      export->swapdir, name, (unsigned long long)o.size);
 	pthread_mutex_lock(&c->srv->lock);
 	c->swap = o.file;
 	pthread_mutex_unlock(&c->srv->lock);
@@ -316,7 +318,8 @@ void srv_conn_open_export(struct srv_conn *c)
 		return;
 	}
 	if (srv_server_may_log(c->srv))
-		nbd_warn("client %s refused: %s", c->peer, setup->why);
+		nbd_log_about(c->peer, c->session.name, LOG_WARNING, "client %s refused: %s",
+			      c->peer, setup->why);
 	srv_conn_close_export(c);
 }
 

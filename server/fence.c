@@ -95,7 +95,8 @@ void srv_fence_begin(struct srv_conn *c)
 	/* One of them may be waiting for others */
 	tell_loops(srv);
 	if (srv_server_may_log(srv))
-		nbd_info(
+		nbd_log_about(
+			c->peer, NULL, LOG_INFO,
 			"client %s goes on with link %u of its session: %u older connection%s ended",
 			c->peer, c->session_link, n, n == 1 ? "" : "s");
 }
@@ -113,7 +114,8 @@ enum srv_fence_result srv_fence_look(struct srv_conn *c)
 	if (!atomic_load(&c->ended) && !atomic_load(&srv->stopping) && c->loop->now < c->fence_end)
 		return SRV_FENCE_WAIT;
 	if (!atomic_load(&c->ended) && srv_server_may_log(srv))
-		nbd_warn(
+		nbd_log_about(
+			c->peer, NULL, LOG_WARNING,
 			"client %s has to wait: %u older connection%s of its session still at work",
 			c->peer, n, n == 1 ? "" : "s");
 	return SRV_FENCE_GAVE_UP;

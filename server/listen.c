@@ -208,9 +208,9 @@ enum srv_accept_result srv_listen_accept(struct srv_server *srv, struct srv_loop
 		ret = srv_conn_start(srv, own, conn, &addr);
 		if (ret && srv_server_may_log(srv)) {
 			srv_peer_name(&addr, peer, sizeof(peer));
-			nbd_warn("client %s turned away: %s", peer,
-				 ret == -EUSERS ? "max_clients clients are connected" :
-						  strerror(-ret));
+			nbd_log_about(peer, NULL, LOG_WARNING, "client %s turned away: %s", peer,
+				      ret == -EUSERS ? "max_clients clients are connected" :
+						       strerror(-ret));
 		}
 		return SRV_ACCEPTED;
 	}
@@ -237,6 +237,8 @@ static void reload_config(struct srv_server *srv, srv_reload_fn reload, void *ct
 	config = reload(ctx);
 	n = config ? config->exports->len : 0;
 	if (config && !srv_server_reload(srv, config)) {
+		/* In force, and nobody else replaces it */
+		srv_config_log(config);
 		nbd_info("configuration reloaded, %u exports", n);
 	} else {
 		nbd_err("configuration not reloaded; what was in force stays so");

@@ -279,7 +279,12 @@ int main(int argc, char **argv)
 		srv_options_print(&o);
 		goto out;
 	}
+	/* Before anything of the file is complained about */
+	if (o.log_format_given)
+		nbd_log_set_format(o.log_format);
 	config = srv_options_config(&o);
+	if (config)
+		srv_config_log(config);
 	status = config ? serve(&o, config) : EXIT_CONFIG;
 out:
 	srv_options_free(&o);

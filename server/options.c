@@ -16,6 +16,8 @@ static const struct option longopts[] = {
 	{ "handshake-timeout", required_argument, NULL, 'H' },
 	{ "help", no_argument, NULL, 'h' },
 	{ "io", required_argument, NULL, 'I' },
+	{ "log-format", required_argument, NULL, 'F' },
+	{ "log-level", required_argument, NULL, 'v' },
 	{ "loops", required_argument, NULL, 'L' },
 	{ "max-connection", required_argument, NULL, 'M' },
 	{ "max-connections", required_argument, NULL, 'M' },
@@ -43,6 +45,8 @@ void srv_options_help(void)
 	       "      --io auto|uring|threads    what does the disk's work (default auto)\n"
 	       "  -l, --authorize-file FILE      addresses that may use the export\n"
 	       "                                 (default " SRV_DEF_ALLOW ", if it exists)\n"
+	       "      --log-format text|json     what the log's lines are (default text)\n"
+	       "      --log-level LEVEL          error, warning, info (default) or debug\n"
 	       "      --loops N                  event loops (default: one for each core)\n"
 	       "  -M, --max-connections N        at most N connections to the export\n"
 	       "  -n, --nodaemon                 stay in the foreground, log to standard error\n"
@@ -188,6 +192,20 @@ static enum srv_option_result parse_option(struct srv_options *o, int c, const c
 			return SRV_OPTIONS_BAD;
 		}
 		break;
+	case 'F':
+		o->log_format_given = true;
+		if (nbd_log_parse_format(arg, &o->log_format)) {
+			nbd_err("--log-format %s: expected text or json", arg);
+			return SRV_OPTIONS_BAD;
+		}
+		break;
+	case 'v':
+		o->log_level_given = true;
+		if (nbd_log_parse_level(arg, &o->log_level)) {
+			nbd_err("--log-level %s: expected error, warning, info or debug", arg);
+			return SRV_OPTIONS_BAD;
+		}
+		break;
 	case 'L':
 		if (!set_number(&o->loops, "--loops", arg, 1, SRV_MAX_LOOPS))
 			return SRV_OPTIONS_BAD;
@@ -281,6 +299,10 @@ struct srv_config *srv_options_config(const struct srv_options *o)
 		config->loops = o->loops;
 	if (o->io_given)
 		config->io = o->io;
+	if (o->log_level_given)
+		config->log_level = o->log_level;
+	if (o->log_format_given)
+		config->log_format = o->log_format;
 	if (!config->exports->len) {
 		nbd_err("%s: no export; add a section with exportname = FILE", file);
 		goto err;

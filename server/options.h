@@ -30,6 +30,10 @@ struct srv_options {
 	uint64_t loops;		    /* the same */
 	enum srv_io io;
 	bool io_given;
+	int log_level;
+	bool log_level_given;
+	enum nbd_log_format log_format;
+	bool log_format_given;
 	bool readonly;
 	bool foreground;
 	bool inetd; /* port 0: the client is on standard input */

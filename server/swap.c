@@ -371,13 +371,16 @@ static void expire(struct srv_swaps *swaps, struct srv_swap_file *f)
 	pthread_mutex_unlock(&swaps->lock);
 	ret = srv_swap_file_remove(dir->fd, f->name);
 	if (ret)
-		nbd_err("export '%s': cannot remove %s/%s" SRV_SWAP_SUFFIX
-			": %s; tried again in %llu seconds",
-			f->name, dir->path, f->name, strerror(-ret), (unsigned long long)grace);
+		nbd_log_about(NULL, f->name, LOG_ERR,
+			      "export '%s': cannot remove %s/%s" SRV_SWAP_SUFFIX
+			      ": %s; tried again in %llu seconds",
+			      f->name, dir->path, f->name, strerror(-ret),
+			      (unsigned long long)grace);
 	else
-		nbd_info("export '%s': %s/%s" SRV_SWAP_SUFFIX
-			 " removed: nobody has used it for %llu seconds",
-			 f->name, dir->path, f->name, (unsigned long long)grace);
+		nbd_log_about(NULL, f->name, LOG_INFO,
+			      "export '%s': %s/%s" SRV_SWAP_SUFFIX
+			      " removed: nobody has used it for %llu seconds",
+			      f->name, dir->path, f->name, (unsigned long long)grace);
 	pthread_mutex_lock(&swaps->lock);
 	f->busy = false;
 	f->idle_since = srv_now_ms();

@@ -99,6 +99,8 @@ static void defaults(void **state)
 	assert_true(c->buffer_memory == 512 << 20);
 	assert_true(c->client_memory == 64 << 20);
 	assert_int_equal(c->handshake_timeout, 10);
+	assert_int_equal(c->log_level, LOG_INFO);
+	assert_int_equal(c->log_format, NBD_LOG_TEXT);
 	assert_int_equal(c->exports->len, 1);
 	assert_string_equal(e->name, "disk");
 	assert_string_equal(e->path, "/dev/null");
@@ -175,6 +177,8 @@ static void every_key(void **state)
 				    "client_memory = 32m\n"
 				    "max_clients = 3\n"
 				    "handshake_timeout = 5\n"
+				    "log_level = debug\n"
+				    "log_format = json \n"
 				    "oldstyle = false\n"
 				    "force_tls = false\n"
 				    "[first disk]\n"
@@ -215,6 +219,8 @@ static void every_key(void **state)
 	assert_true(c->client_memory == 32 << 20);
 	assert_int_equal(c->max_clients, 3);
 	assert_int_equal(c->handshake_timeout, 5);
+	assert_int_equal(c->log_level, LOG_DEBUG);
+	assert_int_equal(c->log_format, NBD_LOG_JSON);
 	assert_string_equal(e->name, "first disk");
 	assert_string_equal(e->path, "/a b");
 	assert_string_equal(e->description, "a disk");
@@ -304,6 +310,8 @@ static void bad_values(void **state)
 	refuse("[generic]\nclient_memory = 33554431\n", "expected at least 32m");
 	refuse("[generic]\nmax_clients = -1\n", "max_clients = -1");
 	refuse("[generic]\nhandshake_timeout = 10s\n", "handshake_timeout = 10s");
+	refuse("[generic]\nlog_level = 3\n", "expected error, warning, info or debug");
+	refuse("[generic]\nlog_format = xml\n", "log_format = xml: expected text or json");
 	refuse(E "filesize = big\n", "filesize = big: expected a number of bytes");
 	refuse(E "filesize = 99999999999999999999\n", "filesize = 9999");
 	refuse(E "maxconnections = 1x\n", "maxconnections = 1x");

@@ -113,6 +113,13 @@ static void every_option(void **state)
 	assert_true(o.readonly && o.foreground && o.max_connections == 2);
 	assert_int_equal(parse("1 /f --output-config x --nodaemon"), SRV_OPTIONS_RUN);
 	assert_string_equal(o.output_section, "x");
+	assert_int_equal(parse("1 /f --log-format json --log-level debug"), SRV_OPTIONS_RUN);
+	assert_true(o.log_format_given && o.log_format == NBD_LOG_JSON);
+	assert_true(o.log_level_given && o.log_level == LOG_DEBUG);
+	assert_int_equal(parse("1 /f --log-format xml"), SRV_OPTIONS_BAD);
+	assert_said(capture_text, "--log-format xml: expected text or json");
+	assert_int_equal(parse("1 /f --log-level loud"), SRV_OPTIONS_BAD);
+	assert_said(capture_text, "--log-level loud: expected error, warning, info or debug");
 	assert_int_equal(parse("--help"), SRV_OPTIONS_HELP);
 	assert_int_equal(parse("-V"), SRV_OPTIONS_VERSION);
 	assert_int_equal(parse("--version"), SRV_OPTIONS_VERSION);
