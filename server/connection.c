@@ -34,6 +34,7 @@ static void end(struct srv_conn *c, const char *why)
 	if (c->stage != SRV_CONN_SERVING)
 		return;
 	c->stage = SRV_CONN_FINISHING;
+	atomic_store(&c->leaving, true);
 	if (atomic_load(&c->ended))
 		why = "a newer connection of its session has come";
 	if (c->session.in_transmission)
@@ -69,6 +70,8 @@ static void free_request(struct srv_req *req)
 	struct srv_conn *c = req->conn;
 	struct srv_loop *l = c->loop;
 
+	if (req->begun)
+		srv_count_drop(&c->counters, c->shard);
 	if (req->buf) {
 		c->memory -= srv_arena_size(req->size);
 		srv_arena_put(&l->arena, req->buf);
@@ -136,6 +139,7 @@ static struct srv_req *new_request(struct srv_conn *c)
 	req->buf = NULL;
 	req->got = 0;
 	req->reply = 0;
+	req->begun = 0;
 	c->n_requests++;
 	return req;
 }
@@ -188,6 +192,10 @@ static void queue_reply(struct srv_req *req, uint32_t error)
 		req->reply = req->extents * SRV_EXTENT_LEN;
 	req->head_len =
 		(uint32_t)srv_reply_encode(&c->session, &req->r, error, req->reply, req->head);
+	/* Before it is sent: who has the answer finds it counted */
+	srv_count_answer(&c->counters, c->shard, srv_command(req->r.type), req->r.length, error,
+			 srv_now_ns() - req->begun);
+	req->begun = 0;
 	srv_req_add(&c->replies, req);
 }
 
@@ -259,6 +267,18 @@ static void log_failure(struct srv_conn *c, const struct srv_request *req, uint3
 		tell_kept(c, kept);
 }
 
+/* Only for who looks for it: whoever sends such a request is told */
+static void log_refusal(struct srv_conn *c, const struct srv_request *r)
+{
+	if (nbd_log_level() < LOG_DEBUG ||
+	    !nbd_log_allowed(&c->log_limit, (time_t)(c->loop->now / 1000)))
+		return;
+	nbd_log_about(
+		c->peer, c->export->name, LOG_DEBUG,
+		"client %s: command %u with flags 0x%x, %u bytes at %llu, is refused: error %u",
+		c->peer, r->type, r->flags, r->length, (unsigned long long)r->offset, r->error);
+}
+
 /* Send to the disk what may go there; what has not been begun when @c is ended never is */
 static void feed_disk(struct srv_conn *c)
 {
@@ -309,6 +329,10 @@ static void begin(struct srv_conn *c, struct srv_req *req)
 	const struct srv_request *r = &req->r;
 	uint32_t error;
 
+	req->begun = srv_now_ns();
+	srv_count_begin(&c->counters, c->shard);
+	if (r->error)
+		log_refusal(c, r);
 	if (r->error || (!r->length && r->type != NBD_WIRE_CMD_FLUSH)) {
 		queue_reply(req, r->error);
 	} else if (srv_disk_now(req, &error)) {
@@ -775,6 +799,8 @@ void srv_conn_stopping(struct srv_conn *c)
 void srv_conn_attached(struct srv_conn *c, int error)
 {
 	c->last_io = c->loop->now;
+	if (nbd_log_level() >= LOG_DEBUG && srv_server_may_log(c->srv))
+		nbd_log_about(c->peer, NULL, LOG_DEBUG, "client %s connects", c->peer);
 	if (error)
 		cut(c, strerror(-error));
 	else if (!get_setup(c))
@@ -865,6 +891,7 @@ static struct srv_conn *conn_new(struct srv_server *srv, int fd,
 	srv_peer_name(addr, c->peer, sizeof(c->peer));
 	c->readable = true;
 	c->writable = true;
+	c->since = g_get_real_time() / 1000;
 	c->listed = srv_server_config(srv);
 	c->deadline = srv_now_ms() + (int64_t)c->listed->handshake_timeout * 1000;
 	c->max_at_disk = (unsigned int)c->listed->max_threads;
@@ -883,6 +910,7 @@ static bool register_conn(struct srv_conn *c)
 	room = srv->clients < srv->config->max_clients;
 	if (room) {
 		srv->clients++;
+		c->id = ++srv->came;
 		c->next = srv->conns;
 		if (c->next)
 			c->next->prev = c;

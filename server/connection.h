@@ -17,6 +17,7 @@
 #include "server/loop.h"
 #include "server/server.h"
 #include "server/session.h"
+#include "server/stats.h"
 
 #define SRV_CONN_RBUF	  4096
 #define SRV_CONN_REQUESTS 128 /* under way at a time; more are left in the socket */
@@ -56,7 +57,11 @@ struct srv_conn {
 	uint64_t turn;			  /* in its session, 0: in none; srv->lock, as both below */
 	uint8_t session_id[NBD_WIRE_X_SESSION_ID_LEN];
 	uint32_t session_link;
-	atomic_bool ended; /* a newer connection of its session has come: begin nothing */
+	uint64_t id;	     /* how many came up to it; srv->lock */
+	atomic_bool ended;   /* a newer connection of its session has come: begin nothing */
+	int64_t since;	     /* the time of day when it came, in milliseconds */
+	atomic_bool leaving; /* for who asks: nothing more is read */
+	struct srv_counters counters; /* written by its loop, read by anyone */
 
 	struct srv_loop *loop;			    /* set before the loop gets it */
 	struct srv_list all, ready, timed, waiting; /* the loop's lists of these names */
@@ -69,6 +74,8 @@ struct srv_conn {
 	struct srv_config *config; /* holds @export */
 	const struct srv_export *export;
 	struct srv_backend *backend;
+	struct srv_counted *counted; /* what counts @export, and the loop's part of it */
+	struct srv_shard *shard;
 	struct srv_job job;
 	bool job_out;
 

@@ -81,6 +81,9 @@ void srv_conn_unclaim(struct srv_conn *c)
 void srv_conn_close_export(struct srv_conn *c)
 {
 	srv_conn_unclaim(c);
+	srv_stats_leave(&c->srv->stats, c->counted);
+	c->counted = NULL;
+	c->shard = NULL;
 	if (c->backend)
 		c->backend->ops->close(c->backend);
 	c->backend = NULL;
@@ -315,6 +318,10 @@ void srv_conn_open_export(struct srv_conn *c)
 	setup->result = open_export(c, &size, &shared, setup->why, sizeof(setup->why));
 	if (setup->result == SRV_OPEN_OK) {
 		fill_info(c, size, shared, &setup->info);
+		if (counts(c->session.opt))
+			c->counted = srv_stats_use(&c->srv->stats, srv_conn_export_name(c),
+						   (unsigned int)(c->loop - c->srv->loops),
+						   &c->shard);
 		return;
 	}
 	if (srv_server_may_log(c->srv))

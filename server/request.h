@@ -19,6 +19,7 @@ struct srv_req {
 	struct srv_req *next;
 	struct srv_conn *conn;
 	struct srv_request r;
+	uint64_t begun; /* srv_now_ns() when all of it had come; 0: not yet, or answered */
 	uint8_t *buf;	/* of the arena, for what the request carries or brings; or NULL */
 	uint32_t size;	/* bytes asked for @buf */
 	uint32_t got;	/* of a WRITE's payload */

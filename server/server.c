@@ -28,6 +28,7 @@ int srv_server_init(struct srv_server *srv, struct srv_config *config)
 	pthread_mutex_init(&srv->lock, NULL);
 	pthread_cond_init(&srv->stopped, NULL);
 	srv_swaps_init(&srv->swaps);
+	srv_stats_init(&srv->stats);
 	srv->idle_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return srv->idle_fd < 0 ? -errno : 0;
 }
@@ -113,6 +114,7 @@ int srv_server_start(struct srv_server *srv, const struct srv_listener *listener
 	if (run_swap(srv))
 		return -1;
 	srv_swaps_in_force(&srv->swaps, srv->config);
+	srv->stats.n_loops = srv->n_loops;
 	ret = srv_pool_init(&srv->pool);
 	if (!ret)
 		ret = srv_loops_start(srv, listener);
@@ -133,6 +135,7 @@ void srv_server_destroy(struct srv_server *srv)
 		close(srv->idle_fd);
 	srv_config_put(srv->config);
 	srv_swaps_destroy(&srv->swaps);
+	srv_stats_destroy(&srv->stats);
 	pthread_cond_destroy(&srv->stopped);
 	pthread_mutex_destroy(&srv->lock);
 }

@@ -12,6 +12,7 @@
 #include "server/config.h"
 #include "server/loop.h"
 #include "server/pool.h"
+#include "server/stats.h"
 #include "server/swap.h"
 
 /* How long a shutdown may take before the rest is cut off, in milliseconds */
@@ -28,6 +29,7 @@ struct srv_server {
 	struct srv_loop *loops;		/* they and the pool: from the start to the end */
 	unsigned int n_loops;
 	struct srv_pool pool;
+	struct srv_stats stats;
 	struct srv_swaps swaps;
 	atomic_uint fencing;	   /* connections that wait for older ones */
 	unsigned int places;	   /* clients there are file descriptors for */
@@ -39,6 +41,7 @@ struct srv_server {
 	struct srv_config *config; /* in force for new clients */
 	struct srv_conn *conns;
 	unsigned int clients;
+	uint64_t came;			/* clients, since the start */
 	struct nbd_log_limit log_limit; /* for what strangers can make us say */
 };
 
