@@ -53,6 +53,8 @@ static const struct key generic_keys[] = {
 	{ "max_threads", KEY_UINT, IN_CONFIG(max_threads), 1, SRV_MAX_THREADS, NULL },
 	{ "max_clients", KEY_UINT, IN_CONFIG(max_clients), 1, 65536, NULL },
 	{ "handshake_timeout", KEY_UINT, IN_CONFIG(handshake_timeout), 1, 3600, NULL },
+	{ "control", KEY_STRING, IN_CONFIG(control), 0, 0, NULL },
+	{ "metrics", KEY_STRING, IN_CONFIG(metrics), 0, 0, NULL },
 	{ "log_level", KEY_LOG_LEVEL, IN_CONFIG(log_level), 0, 0, NULL },
 	{ "log_format", KEY_LOG_FORMAT, IN_CONFIG(log_format), 0, 0, NULL },
 	{ "oldstyle", KEY_REFUSED_TRUE, 0, 0, 0, "oldstyle negotiation is obsolete" },
@@ -176,6 +178,8 @@ void srv_config_put(struct srv_config *config)
 	g_free(config->includedir);
 	g_free(config->user);
 	g_free(config->group);
+	g_free(config->control);
+	g_free(config->metrics);
 	g_free(config);
 }
 

@@ -13,6 +13,7 @@
 #define SRV_DEF_CONFIG	  "/etc/nbd-server/config"
 #define SRV_DEF_ALLOW	  "/etc/nbd-server/allow"
 #define SRV_DEF_PID_FILE  "/var/run/nbd-server.pid"
+#define SRV_DEF_CONTROL	  "/run/nbd-server/control"
 #define SRV_DEF_HANDSHAKE 10 /* seconds */
 #define SRV_DEF_CLIENTS	  16384
 #define SRV_DEF_THREADS	  16
@@ -62,6 +63,9 @@ struct srv_config {
 	char *includedir;
 	char *user;
 	char *group;
+	char *control; /* the socket for nbd-server ctl; NULL: none */
+	bool control_default;
+	char *metrics; /* ADDRESS:PORT; NULL: none */
 	bool allowlist;
 	uint64_t loops; /* 0: one for each core */
 	enum srv_io io;

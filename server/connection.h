@@ -137,6 +137,8 @@ bool srv_conn_list(void *conn, unsigned int i, const char **name, const char **d
 /* The name of the export in use, and where its data is, for messages */
 const char *srv_conn_export_name(const struct srv_conn *c);
 void srv_conn_export_file(const struct srv_conn *c, char *text, size_t len);
+/* For any thread with srv->lock held: the same name while it is claimed, else NULL */
+const char *srv_conn_claimed_name(const struct srv_conn *c);
 /* Give up the place among the most connections an export may have, and a swap export's file */
 void srv_conn_unclaim(struct srv_conn *c);
 

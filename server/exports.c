@@ -34,6 +34,14 @@ void srv_conn_export_file(const struct srv_conn *c, char *text, size_t len)
 		snprintf(text, len, "%s", c->export->path);
 }
 
+const char *srv_conn_claimed_name(const struct srv_conn *c)
+{
+	if (!c->claimed)
+		return NULL;
+	/* The section is claimed before there is a file: until then nothing has a name */
+	return c->claimed->swapdir ? (c->swap ? c->swap->name : NULL) : c->claimed->name;
+}
+
 /*
  * Count the client against its export's maximum, unless it only wants
  * information.  @shared: every other client of the export has the same file;

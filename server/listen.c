@@ -11,7 +11,6 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -59,8 +58,7 @@ static bool seen_before(const struct addrinfo *list, const struct addrinfo *ai)
 	return false;
 }
 
-/* All addresses a host (NULL: any) stands for; at least one must do */
-static int listen_tcp(struct srv_listener *l, const char *host, const char *port)
+int srv_listen_tcp(struct srv_listener *l, const char *host, const char *port)
 {
 	const struct addrinfo hints = {
 		.ai_flags = AI_PASSIVE,
@@ -103,13 +101,13 @@ static int listen_addresses(struct srv_listener *l, const struct srv_config *con
 	char **host;
 
 	if (!config->listenaddr)
-		return listen_tcp(l, NULL, config->port);
+		return srv_listen_tcp(l, NULL, config->port);
 	hosts = g_strsplit(config->listenaddr, ",", -1);
 	for (host = hosts; *host; host++) {
 		if (!*g_strstrip(*host))
 			continue;
 		n++;
-		if (listen_tcp(l, *host, config->port))
+		if (srv_listen_tcp(l, *host, config->port))
 			return -1;
 	}
 	if (!n) {
@@ -117,24 +115,6 @@ static int listen_addresses(struct srv_listener *l, const struct srv_config *con
 		return -1;
 	}
 	return 0;
-}
-
-/* A socket file whose server has died is in the way; one that is served is not ours */
-static bool stale_socket(const struct sockaddr_un *addr)
-{
-	struct stat st;
-	bool stale;
-	int fd;
-
-	if (stat(addr->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
-		return false;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return false;
-	stale = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 &&
-		errno == ECONNREFUSED;
-	close(fd);
-	return stale;
 }
 
 static int listen_unix(struct srv_listener *l, const char *path)
@@ -148,7 +128,7 @@ static int listen_unix(struct srv_listener *l, const char *path)
 		return -1;
 	}
 	strcpy(addr.sun_path, path);
-	if (stale_socket(&addr))
+	if (srv_socket_stale(&addr))
 		unlink(path);
 	ret = add_socket(l, AF_UNIX, (const struct sockaddr *)&addr, sizeof(addr));
 	if (ret) {

@@ -18,6 +18,8 @@ struct srv_listener {
 
 /* Open the sockets the configuration asks for; says what fails.  0 or -1. */
 int srv_listen_open(struct srv_listener *l, const struct srv_config *config);
+/* All addresses a host (NULL: any) stands for; at least one must do.  The same. */
+int srv_listen_tcp(struct srv_listener *l, const char *host, const char *port);
 void srv_listen_close(struct srv_listener *l);
 
 enum srv_accept_result {

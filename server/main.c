@@ -15,7 +15,9 @@
 
 #include "common/log.h"
 #include "server/connection.h"
+#include "server/ctl.h"
 #include "server/listen.h"
+#include "server/monitor.h"
 #include "server/options.h"
 #include "server/systemd.h"
 
@@ -213,6 +215,7 @@ static void say_where(const struct srv_listener *l, const struct srv_config *con
 static int serve(struct srv_options *o, struct srv_config *config)
 {
 	struct srv_listener listener = { 0 };
+	struct srv_monitor monitor = { 0 };
 	const char *pid_path = NULL;
 	struct srv_server srv;
 	int status = EXIT_START;
@@ -225,14 +228,17 @@ static int serve(struct srv_options *o, struct srv_config *config)
 		goto out;
 	}
 	raise_limits();
-	if (!o->inetd && open_listener(&listener, config))
+	if (!o->inetd && (open_listener(&listener, config) || srv_monitor_open(&monitor, config)))
 		goto out;
 	srv.one_client = o->inetd;
+	srv.monitor_fds = o->inetd ? 0 : srv_monitor_fds(&monitor);
 	if (detach(o, &srv, &pid_path))
 		goto out;
 	if (srv_server_start(&srv, o->inetd ? NULL : &listener))
 		goto out;
 	if (o->inetd && start_inetd(&srv))
+		goto out;
+	if (!o->inetd && srv_monitor_start(&monitor, &srv))
 		goto out;
 	if (!o->inetd)
 		say_where(&listener, config);
@@ -242,10 +248,12 @@ static int serve(struct srv_options *o, struct srv_config *config)
 		/* Its threads still use the server: end the process without touching it */
 		if (pid_path)
 			unlink(pid_path);
+		srv_monitor_unlink(&monitor);
 		_exit(EXIT_CUT_OFF);
 	}
 	status = EXIT_SUCCESS;
 out:
+	srv_monitor_end(&monitor);
 	srv_listen_close(&listener);
 	if (pid_path && unlink(pid_path) < 0 && errno != ENOENT && errno != EACCES)
 		nbd_warn("cannot remove %s: %s", pid_path, strerror(errno));
@@ -262,6 +270,8 @@ int main(int argc, char **argv)
 	int status = EXIT_SUCCESS;
 
 	nbd_log_open("nbd-server");
+	if (argc > 1 && !strcmp(argv[1], "ctl"))
+		return srv_ctl(argc - 1, argv + 1);
 	switch (srv_options_parse(&o, argc, argv)) {
 	case SRV_OPTIONS_BAD:
 		status = EXIT_USAGE;

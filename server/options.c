@@ -11,6 +11,7 @@
 static const struct option longopts[] = {
 	{ "authorize-file", required_argument, NULL, 'l' },
 	{ "config-file", required_argument, NULL, 'C' },
+	{ "control", required_argument, NULL, 'S' },
 	{ "copy-on-write", no_argument, NULL, 'c' },
 	{ "dont-fork", no_argument, NULL, 'd' },
 	{ "handshake-timeout", required_argument, NULL, 'H' },
@@ -21,6 +22,7 @@ static const struct option longopts[] = {
 	{ "loops", required_argument, NULL, 'L' },
 	{ "max-connection", required_argument, NULL, 'M' },
 	{ "max-connections", required_argument, NULL, 'M' },
+	{ "metrics", required_argument, NULL, 'E' },
 	{ "multi-file", no_argument, NULL, 'm' },
 	{ "nodaemon", no_argument, NULL, 'n' },
 	{ "output-config", required_argument, NULL, 'o' },
@@ -35,10 +37,12 @@ void srv_options_help(void)
 	printf("Usage: nbd-server [IP@|IP:]PORT FILE [SIZE[kKmMgGtT]] [OPTION]...\n"
 	       "       nbd-server unix:PATH FILE [SIZE] [OPTION]...\n"
 	       "       nbd-server [-C FILE] [OPTION]...\n"
+	       "       nbd-server ctl COMMAND; see nbd-server ctl --help\n"
 	       "Serve files and block devices to NBD clients.  PORT 0 serves one client on\n"
 	       "standard input.  Without PORT and FILE the exports are those of the\n"
 	       "configuration file, " SRV_DEF_CONFIG " unless -C names another.\n\n"
 	       "  -C, --config-file FILE         read the configuration from FILE\n"
+	       "      --control PATH             answer nbd-server ctl on this socket\n"
 	       "  -d, --dont-fork                stay in the foreground, the same as -n\n"
 	       "      --handshake-timeout SECS   time a client has to open an export (default %d)\n"
 	       "  -h, --help                     show this text\n"
@@ -49,6 +53,7 @@ void srv_options_help(void)
 	       "      --log-level LEVEL          error, warning, info (default) or debug\n"
 	       "      --loops N                  event loops (default: one for each core)\n"
 	       "  -M, --max-connections N        at most N connections to the export\n"
+	       "      --metrics ADDRESS:PORT     serve counters to Prometheus\n"
 	       "  -n, --nodaemon                 stay in the foreground, log to standard error\n"
 	       "  -o, --output-config SECTION    print the export as a section of a configuration\n"
 	       "                                 file and exit\n"
@@ -71,6 +76,8 @@ void srv_options_free(struct srv_options *o)
 	g_free(o->path);
 	g_free(o->authfile);
 	g_free(o->pid_file);
+	g_free(o->control);
+	g_free(o->metrics);
 	g_free(o->output_section);
 	*o = (struct srv_options){ 0 };
 }
@@ -174,6 +181,13 @@ static enum srv_option_result parse_option(struct srv_options *o, int c, const c
 		g_free(o->pid_file);
 		o->pid_file = absolute(arg);
 		break;
+	case 'S':
+		g_free(o->control);
+		o->control = absolute(arg);
+		break;
+	case 'E':
+		set(&o->metrics, arg);
+		break;
 	case 'o':
 		set(&o->output_section, arg);
 		break;
@@ -276,6 +290,25 @@ static void add_export(const struct srv_options *o, struct srv_config *config)
 	config->allowlist = true;
 }
 
+/* Where to answer questions about the server itself */
+static void add_services(const struct srv_options *o, struct srv_config *config)
+{
+	if (o->control)
+		set(&config->control, o->control);
+	if (o->metrics)
+		set(&config->metrics, o->metrics);
+	/* The machine's own server has a place of its own; others could be in each other's way */
+	if (!config->control && !o->config_file && !o->path) {
+		set(&config->control, SRV_DEF_CONTROL);
+		config->control_default = true;
+	}
+	/* Empty: none is wanted */
+	if (config->control && !*config->control)
+		set(&config->control, NULL);
+	if (config->metrics && !*config->metrics)
+		set(&config->metrics, NULL);
+}
+
 struct srv_config *srv_options_config(const struct srv_options *o)
 {
 	const char *file = o->config_file ? o->config_file : SRV_DEF_CONFIG;
@@ -293,6 +326,7 @@ struct srv_config *srv_options_config(const struct srv_options *o)
 		set(&config->listenaddr, o->listen);
 		set(&config->unixsock, NULL);
 	}
+	add_services(o, config);
 	if (o->handshake_timeout)
 		config->handshake_timeout = o->handshake_timeout;
 	if (o->loops)

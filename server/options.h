@@ -23,6 +23,8 @@ struct srv_options {
 	char *path; /* the file to export, absolute; NULL: none */
 	char *authfile;
 	char *pid_file;
+	char *control;
+	char *metrics;
 	char *output_section; /* -o: print the export as a section and exit */
 	uint64_t size;
 	uint64_t max_connections;

@@ -29,6 +29,8 @@ int srv_server_init(struct srv_server *srv, struct srv_config *config)
 	pthread_cond_init(&srv->stopped, NULL);
 	srv_swaps_init(&srv->swaps);
 	srv_stats_init(&srv->stats);
+	srv->started = g_get_real_time() / 1000;
+	srv->started_ms = srv_now_ms();
 	srv->idle_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return srv->idle_fd < 0 ? -errno : 0;
 }
@@ -47,10 +49,10 @@ static unsigned int count_loops(const struct srv_config *config)
 }
 
 /* Each client takes two descriptors; some are in use already, or needed for a moment */
-static unsigned int count_places(unsigned int n_loops)
+static unsigned int count_places(unsigned int n_loops, unsigned int monitor_fds)
 {
 	struct rlimit limit;
-	unsigned int used = SPARE_FDS + LOOP_FDS * n_loops;
+	unsigned int used = SPARE_FDS + LOOP_FDS * n_loops + monitor_fds;
 	DIR *dir;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > UINT_MAX)
@@ -110,7 +112,7 @@ int srv_server_start(struct srv_server *srv, const struct srv_listener *listener
 	int ret;
 
 	srv->n_loops = srv->one_client ? 1 : count_loops(srv->config);
-	srv->places = count_places(srv->n_loops);
+	srv->places = count_places(srv->n_loops, srv->monitor_fds);
 	if (run_swap(srv))
 		return -1;
 	srv_swaps_in_force(&srv->swaps, srv->config);

@@ -31,8 +31,11 @@ struct srv_server {
 	struct srv_pool pool;
 	struct srv_stats stats;
 	struct srv_swaps swaps;
-	atomic_uint fencing;	   /* connections that wait for older ones */
-	unsigned int places;	   /* clients there are file descriptors for */
+	atomic_uint fencing;	  /* connections that wait for older ones */
+	unsigned int places;	  /* clients there are file descriptors for */
+	unsigned int monitor_fds; /* those that its visitors may need; set at the start */
+	int64_t started;	  /* the time of day, in milliseconds; and srv_now_ms() then */
+	int64_t started_ms;
 	bool one_client;	   /* set at the start: others have their own processes */
 	pthread_mutex_t lock;	   /* of all below */
 	pthread_cond_t stopped;	   /* a loop has */

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "server/socket.h"
 
+#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define KEEPALIVE_IDLE	   60 /* seconds */
 #define KEEPALIVE_INTERVAL 10
@@ -33,6 +36,23 @@ void srv_socket_probe(int fd, int family)
 {
 	if (family == AF_INET || family == AF_INET6)
 		set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_PROBE);
+}
+
+bool srv_socket_stale(const struct sockaddr_un *addr)
+{
+	struct stat st;
+	bool stale;
+	int fd;
+
+	if (stat(addr->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return false;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	stale = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 &&
+		errno == ECONNREFUSED;
+	close(fd);
+	return stale;
 }
 
 void srv_peer_name(const struct sockaddr_storage *addr, char *text, size_t len)
