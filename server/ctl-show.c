@@ -171,24 +171,24 @@ void srv_ctl_show_status(FILE *out, const json_t *s)
 	fprintf(out, "nbd-server %s, process %d, up %s%s\n", string(s, "version", "?"),
 		(int)integer(s, "pid"), srv_ctl_age(a, real(s, "uptime")),
 		json_is_true(json_object_get(s, "stopping")) ? ", stopping" : "");
-	fprintf(out, "exports    %d configured\n", (int)integer(s, "exports"));
-	fprintf(out, "clients    %d now, %" JSON_INTEGER_FORMAT " since the start",
+	fprintf(out, "exports      %d configured\n", (int)integer(s, "exports"));
+	fprintf(out, "clients      %d now, %" JSON_INTEGER_FORMAT " since the start",
 		(int)integer(s, "clients"), integer(s, "clients_total"));
 	if (integer(s, "fencing"))
 		fprintf(out, ", %d waiting for older connections of their sessions",
 			(int)integer(s, "fencing"));
 	fprintf(out,
-		"\nrequests   %" JSON_INTEGER_FORMAT " answered, %" JSON_INTEGER_FORMAT
+		"\nrequests     %" JSON_INTEGER_FORMAT " answered, %" JSON_INTEGER_FORMAT
 		" with an error; %" JSON_INTEGER_FORMAT " in flight, %" JSON_INTEGER_FORMAT
 		" dropped\n",
 		integer(s, "requests"), integer(s, "errors"), integer(s, "in_flight"),
 		integer(s, "dropped"));
-	fprintf(out, "data       %s read, %s written\n",
+	fprintf(out, "data         %s read, %s written\n",
 		srv_ctl_bytes(a, (double)integer(s, "bytes_read")),
 		srv_ctl_bytes(b, (double)integer(s, "bytes_written")));
-	fprintf(out, "event loops %d, disk I/O by %s\n", (int)integer(s, "loops"),
+	fprintf(out, "event loops  %d, disk I/O by %s\n", (int)integer(s, "loops"),
 		strcmp(string(s, "io", ""), "uring") ? "threads" : "io_uring");
-	fprintf(out, "log level  %s\n", string(s, "log_level", "?"));
+	fprintf(out, "log level    %s\n", string(s, "log_level", "?"));
 }
 
 static void add_session(struct table *t, const json_t *client)

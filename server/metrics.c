@@ -38,7 +38,7 @@ int srv_metrics_open(struct srv_listener *l, const char *address)
 	if (*host == '[' && len > 2 && host[len - 1] == ']') {
 		host[len - 1] = 0;
 		name++;
-	} else if (strchr(host, ':')) {
+	} else if (strpbrk(host, "[:]")) {
 		goto bad;
 	}
 	return srv_listen_tcp(l, name, colon + 1);

@@ -99,6 +99,8 @@ static void defaults(void **state)
 	assert_true(c->buffer_memory == 512 << 20);
 	assert_true(c->client_memory == 64 << 20);
 	assert_int_equal(c->handshake_timeout, 10);
+	assert_null(c->control);
+	assert_null(c->metrics);
 	assert_int_equal(c->log_level, LOG_INFO);
 	assert_int_equal(c->log_format, NBD_LOG_TEXT);
 	assert_int_equal(c->exports->len, 1);
@@ -177,6 +179,8 @@ static void every_key(void **state)
 				    "client_memory = 32m\n"
 				    "max_clients = 3\n"
 				    "handshake_timeout = 5\n"
+				    "control = /run/c\n"
+				    "metrics = [::1]:9\n"
 				    "log_level = debug\n"
 				    "log_format = json \n"
 				    "oldstyle = false\n"
@@ -219,6 +223,8 @@ static void every_key(void **state)
 	assert_true(c->client_memory == 32 << 20);
 	assert_int_equal(c->max_clients, 3);
 	assert_int_equal(c->handshake_timeout, 5);
+	assert_string_equal(c->control, "/run/c");
+	assert_string_equal(c->metrics, "[::1]:9");
 	assert_int_equal(c->log_level, LOG_DEBUG);
 	assert_int_equal(c->log_format, NBD_LOG_JSON);
 	assert_string_equal(e->name, "first disk");

@@ -192,6 +192,15 @@ static void line_and_file(void **state)
 	assert_int_equal(parse("-C /dev/null 2 /f"), SRV_OPTIONS_RUN);
 	c = srv_options_config(&o);
 	assert_int_equal(c->exports->len, 1);
+	assert_null(c->control);
+	assert_null(c->metrics);
+	srv_config_put(c);
+
+	assert_int_equal(parse("2 /f --control c --metrics 127.0.0.1:9"), SRV_OPTIONS_RUN);
+	c = srv_options_config(&o);
+	assert_true(*c->control == '/' && g_str_has_suffix(c->control, "/c"));
+	assert_false(c->control_default);
+	assert_string_equal(c->metrics, "127.0.0.1:9");
 	srv_config_put(c);
 
 	assert_int_equal(parse("-C /dev/null"), SRV_OPTIONS_RUN);
