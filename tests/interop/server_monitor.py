@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the server tells of itself: counters, the control socket, metrics, the log.
 
-server_monitor.py PROGRAM DIRECTORY, see serve.py.  Run by a python that has libnbd's module.
+server_monitor.py PROGRAM DIRECTORY, see serve.py.  Root, and a python that has libnbd's module.
 """
 
 import json
@@ -13,6 +13,8 @@ import stat
 import struct
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
 import nbd
@@ -172,34 +174,59 @@ def status():
     s.stop()
 
 
+def freeze(mount, on):
+    subprocess.run(["fsfreeze", "-f" if on else "-u", mount], check=on, stderr=subprocess.DEVNULL)
+
+
 def in_flight():
-    """a request that waits is in flight, one of a client that goes is dropped"""
-    fifo = os.path.join(DIR, "wait.img")
-    with open(fifo, "wb") as f:
-        f.truncate(SIZE)
-    s = start("io = threads\n", exports=export("x", fifo))
-    c = s.connected(b"x")
-    # Replies that are not taken: what is read next is answered, not begun, or not even read
-    reads = 64
-    for _ in range(reads):
-        c.send(c.header(READ, 0, 1 << 20))
-    end = time.monotonic() + 20
-    while True:
+    """requests that wait are in flight; those of an ended connection are dropped; latency is theirs"""
+    with ext4() as mount:
+        s = start("max_threads = 1\n", exports=export("x", mount + "/f", "filesize = 1m\n"))
+        c = s.client()
+        assert c.session(b"s" * 16) == ACK
+        c.start(b"x")
+        assert c.write(0, b"w" * 8192) == 0
+        freeze(mount, True)
+        thaw = threading.Timer(20, freeze, (mount, False))
+        thaw.start()
+        try:
+            c.send(c.header(WRITE, 0, 4096) + b"1" * 4096)
+            wait_in_flight(1)
+            time.sleep(1.1)
+            freeze(mount, False)
+            assert c.reply() == (0, b"")
+            latency, = ask("latency")
+            write = latency["commands"]["write"]
+            assert write["requests"] == 2 and write["total_us"] > 1e6
+            assert sum(write["buckets"][21:]) == 1, write
+            freeze(mount, True)
+            for i in range(3):
+                c.send(c.header(WRITE, i * 4096, 4096) + b"2" * 4096)
+            wait_in_flight(3)
+            assert ask("status")["in_flight"] == 3
+            client, = ask("clients")
+            assert client["in_flight"] == 3 and client["commands"]["write"]["requests"] == 2
+            newer = s.client()
+            newer.send(b"IHAVEOPT" + struct.pack(">II", X_SESSION, 20) + b"s" * 16 + b"\0" * 4)
+            assert c.closed()
+            assert ask("status")["fencing"] == 1
+        finally:
+            thaw.cancel()
+            thaw.join()
+            freeze(mount, False)
+        assert struct.unpack(">QIII", newer.recv(20))[2] == ACK
         x, = ask("counters")
-        done = x["commands"].get("read", {"requests": 0})["requests"]
-        if done + x["in_flight"] > 8:
-            break
-        assert time.monotonic() < end, x
-    c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    c.sock.close()
-    end = time.monotonic() + 20
-    while ask("status")["clients"]:
-        assert time.monotonic() < end
-    x, = ask("counters")
-    latency, = ask("latency")
-    assert x["in_flight"] == 0
-    assert x["commands"]["read"]["requests"] == latency["commands"]["read"]["requests"] <= reads
-    s.stop()
+        assert x["in_flight"] == 0 and x["dropped"] == 3, x
+        assert x["commands"] == commands(("write", 2, 12288, 0)), x
+        latency, = ask("latency")
+        assert latency["commands"]["write"]["requests"] == 2
+        s.stop()
+
+
+def wait_in_flight(n):
+    end = time.monotonic() + 10
+    while ask("counters")[0]["in_flight"] != n:
+        assert time.monotonic() < end, ask("counters")
 
 
 def sessions():
@@ -267,21 +294,22 @@ def log_json():
 
 def permissions():
     """the control socket has mode 0600, is removed at the end, and so is nobody else's"""
-    directory = os.path.join(DIR, "made")
-    path = os.path.join(directory, "control")
-    s = start(f"control = {path}\nuser = nobody\n")
-    st = os.stat(path)
-    assert stat.S_ISSOCK(st.st_mode) and stat.S_IMODE(st.st_mode) == 0o600
-    assert st.st_uid == os.getuid()
-    if os.getuid() == 0:
+    # Where anyone may go: what keeps others out is the socket's own mode
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as parent:
+        os.chmod(parent, 0o755)
+        path = os.path.join(parent, "made", "control")
+        s = start(f"control = {path}\nuser = nobody\n")
+        st = os.stat(path)
+        assert stat.S_ISSOCK(st.st_mode) and stat.S_IMODE(st.st_mode) == 0o600
+        assert st.st_uid == 0 and os.stat(os.path.dirname(path)).st_uid == 65534
         p = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-c",
                             "import socket, sys\n"
                             "socket.socket(socket.AF_UNIX).connect(sys.argv[1])", path],
                            check=False, capture_output=True, text=True)
         assert "PermissionError" in p.stderr, p.stderr
-    assert "process" in ctl("status", path=path)
-    s.stop()
-    assert not os.path.exists(path)
+        assert "process" in ctl("status", path=path)
+        s.stop()
+        assert not os.path.exists(path)
     # Another's that has taken its place stays
     s = start()
     os.unlink(CONTROL)
