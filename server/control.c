@@ -64,6 +64,19 @@ static int bind_private(int fd, const struct sockaddr_un *addr)
 	return ret;
 }
 
+/* errno as bind() has left it, for people */
+static const char *why_not_bound(const char *path)
+{
+	int err = errno;
+	struct stat st;
+
+	if (err != EADDRINUSE || lstat(path, &st) < 0)
+		return strerror(err);
+	if (!S_ISSOCK(st.st_mode))
+		return "it is no socket; remove it, or name another path";
+	return "another server answers there; give each one a socket of its own";
+}
+
 int srv_control_open(struct srv_monitor *m, const struct srv_config *config)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -83,10 +96,7 @@ int srv_control_open(struct srv_monitor *m, const struct srv_config *config)
 	if (fd < 0)
 		return cannot_open(config, strerror(errno));
 	if (bind_private(fd, &addr) < 0) {
-		cannot_open(config, errno != EADDRINUSE ?
-					    strerror(errno) :
-					    "another server answers there, or it is no "
-					    "socket; give each server one of its own");
+		cannot_open(config, why_not_bound(path));
 		goto err;
 	}
 	if (listen(fd, BACKLOG) < 0 || lstat(path, &st) < 0) {
