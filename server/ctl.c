@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <glib.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -273,11 +274,17 @@ int srv_ctl(int argc, char **argv)
 
 	if (status || !ctl.command)
 		return status;
+	/* A server that hangs up is told of, and so is a reader that has gone */
+	signal(SIGPIPE, SIG_IGN);
 	if (ctl.watch)
 		return watch(&ctl);
 	answer = ask(&ctl, &status);
 	if (answer)
 		show(&ctl, answer, NULL);
 	json_decref(answer);
+	if (fflush(stdout) || ferror(stdout)) {
+		nbd_err("ctl %s: cannot write: %s", ctl.command->name, strerror(errno));
+		return SRV_CTL_FAILED;
+	}
 	return status;
 }

@@ -580,6 +580,12 @@ def exit_codes():
     assert "no such command" in ctl("sing", status=2)
     p = subprocess.run([PROGRAM, "ctl", "--help"], check=True, capture_output=True, text=True)
     assert "log-level" in p.stdout and "--watch" in p.stdout
+    s = start()
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        p = subprocess.run([PROGRAM, "ctl", "--socket", CONTROL, "status"], check=False,
+                           stdout=full, stderr=subprocess.PIPE, text=True)
+    assert p.returncode == 1 and "cannot write" in p.stderr, p.stderr
+    s.stop()
     # A server that is no server of ours
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(CONTROL)
