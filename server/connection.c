@@ -25,8 +25,6 @@
 #define TURN_BYTES (512u << 10)
 /* Pieces of memory in one call: a reply has two */
 #define SEND_IOV   128
-/* Who waits for memory this long may have it from somebody who makes no use of it */
-#define RECLAIM_MS 5000
 
 /* Nothing more is read from the client; say why */
 static void end(struct srv_conn *c, const char *why)
@@ -49,133 +47,10 @@ static void end(struct srv_conn *c, const char *why)
 }
 
 /* The same when nothing can be sent any longer either, or is worth it */
-static void cut(struct srv_conn *c, const char *why)
+void srv_conn_cut(struct srv_conn *c, const char *why)
 {
 	end(c, why);
 	c->dead = true;
-}
-
-/* A place that has not been used after all */
-static void put_back(struct srv_req *req)
-{
-	struct srv_loop *l = req->conn->loop;
-
-	req->conn->n_requests--;
-	req->next = l->free_requests;
-	l->free_requests = req;
-}
-
-static void free_request(struct srv_req *req)
-{
-	struct srv_conn *c = req->conn;
-	struct srv_loop *l = c->loop;
-
-	if (req->begun)
-		srv_count_drop(&c->counters, c->shard);
-	if (req->buf) {
-		c->memory -= srv_arena_size(req->size);
-		srv_arena_put(&l->arena, req->buf);
-	}
-	put_back(req);
-	/* There may be more in the socket that had no room */
-	srv_list_add(&l->ready, &c->ready);
-	/* The one that has waited longest tries; if it still cannot, so does nobody else */
-	if (!srv_list_empty(&l->waiting))
-		srv_list_add(&l->ready,
-			     &srv_entry(l->waiting.next, struct srv_conn, waiting)->ready);
-}
-
-static void free_queue(struct srv_req_queue *q)
-{
-	struct srv_req *req;
-
-	while ((req = srv_req_take(q)))
-		free_request(req);
-}
-
-/* May @c take from what all share?  Not before those who came first. */
-static bool my_turn(struct srv_conn *c)
-{
-	struct srv_list *first = c->loop->waiting.next;
-
-	return first == &c->loop->waiting || first == &c->waiting;
-}
-
-static void wait_for_memory(struct srv_conn *c)
-{
-	if (srv_list_empty(&c->waiting))
-		c->wait_from = c->loop->now;
-	srv_list_add(&c->loop->waiting, &c->waiting);
-}
-
-static void got_memory(struct srv_conn *c)
-{
-	struct srv_loop *l = c->loop;
-
-	if (srv_list_empty(&c->waiting))
-		return;
-	srv_list_del(&c->waiting);
-	if (!srv_list_empty(&l->waiting))
-		srv_list_add(&l->ready,
-			     &srv_entry(l->waiting.next, struct srv_conn, waiting)->ready);
-}
-
-/* A place for one more request; NULL when the connection has to wait for it */
-static struct srv_req *new_request(struct srv_conn *c)
-{
-	struct srv_loop *l = c->loop;
-	struct srv_req *req;
-
-	if (c->n_requests >= SRV_CONN_REQUESTS)
-		return NULL;
-	if (!l->free_requests || !my_turn(c)) {
-		wait_for_memory(c);
-		return NULL;
-	}
-	got_memory(c);
-	req = l->free_requests;
-	l->free_requests = req->next;
-	req->conn = c;
-	req->buf = NULL;
-	req->got = 0;
-	req->reply = 0;
-	req->begun = 0;
-	c->n_requests++;
-	return req;
-}
-
-static uint32_t data_size(const struct srv_request *r)
-{
-	if (r->error)
-		return 0;
-	if (r->type == NBD_WIRE_CMD_BLOCK_STATUS)
-		return SRV_MAX_EXTENTS * SRV_EXTENT_LEN;
-	return r->type == NBD_WIRE_CMD_READ || r->type == NBD_WIRE_CMD_WRITE ? r->length : 0;
-}
-
-/* Memory for a request's data; false when it has to wait */
-static bool get_memory(struct srv_conn *c, struct srv_req *req)
-{
-	size_t size;
-
-	if (req->buf)
-		return true;
-	req->size = data_size(&req->r);
-	if (!req->size)
-		return true;
-	size = srv_arena_size(req->size);
-	/* Its own requests give it back */
-	if (c->memory && c->memory + size > c->listed->client_memory)
-		return false;
-	if (my_turn(c))
-		req->buf = srv_arena_get(&c->loop->arena, req->size);
-	if (!req->buf) {
-		wait_for_memory(c);
-		return false;
-	}
-	got_memory(c);
-	c->memory += size;
-	return true;
 }
 
 static void queue_reply(struct srv_req *req, uint32_t error)
@@ -183,7 +58,7 @@ static void queue_reply(struct srv_req *req, uint32_t error)
 	struct srv_conn *c = req->conn;
 
 	if (atomic_load(&c->ended) || c->dead) {
-		free_request(req);
+		srv_room_free(req);
 		return;
 	}
 	if (!error && req->r.type == NBD_WIRE_CMD_READ)
@@ -199,86 +74,6 @@ static void queue_reply(struct srv_req *req, uint32_t error)
 	srv_req_add(&c->replies, req);
 }
 
-static void tell_kept(const struct srv_conn *c, unsigned int n)
-{
-	char file[512];
-
-	srv_conn_export_file(c, file, sizeof(file));
-	nbd_log_about(NULL, srv_conn_export_name(c), LOG_ERR,
-		      "export '%s': %u more request%s failed for lack of space in %s; free some or "
-		      "the client loses data",
-		      srv_conn_export_name(c), n, n == 1 ? " has" : "s have", file);
-}
-
-static struct srv_nospace *nospace(const struct srv_conn *c)
-{
-	return c->swap ? &c->swap->nospace : c->export->nospace;
-}
-
-/* What has been kept back is told when its time has come, and before @c is gone */
-static void tell_no_space(struct srv_conn *c)
-{
-	unsigned int kept;
-
-	if (!c->nospace_due)
-		return;
-	c->nospace_due = 0;
-	kept = srv_nospace_kept(nospace(c), c->loop->now);
-	if (kept)
-		tell_kept(c, kept);
-}
-
-static void log_failure(struct srv_conn *c, const struct srv_request *req, uint32_t error)
-{
-	static const char *const names[] = {
-		[NBD_WIRE_CMD_READ] = "read",
-		[NBD_WIRE_CMD_WRITE] = "write",
-		[NBD_WIRE_CMD_FLUSH] = "flush",
-		[NBD_WIRE_CMD_TRIM] = "trim",
-		[NBD_WIRE_CMD_WRITE_ZEROES] = "zero",
-		[NBD_WIRE_CMD_CACHE] = "cache",
-		[NBD_WIRE_CMD_BLOCK_STATUS] = "examine",
-	};
-
-	unsigned int kept = 0;
-	char file[512];
-
-	/* FAST_ZERO's way to say that it would be slow */
-	if (error == NBD_WIRE_ENOTSUP)
-		return;
-	if (error == NBD_WIRE_ENOSPC) {
-		if (!srv_nospace_failed(nospace(c), c->loop->now, &kept)) {
-			if (!c->nospace_due)
-				c->nospace_due = c->loop->now + SRV_NOSPACE_MS;
-			srv_list_add(&c->loop->timed, &c->timed);
-			return;
-		}
-	} else if (!nbd_log_allowed(&c->log_limit, (time_t)(c->loop->now / 1000))) {
-		return;
-	}
-	srv_conn_export_file(c, file, sizeof(file));
-	nbd_log_about(c->peer, srv_conn_export_name(c), LOG_ERR,
-		      "export '%s': cannot %s %u bytes at %llu of %s: %s", srv_conn_export_name(c),
-		      names[req->type], req->length, (unsigned long long)req->offset, file,
-		      error == NBD_WIRE_ENOSPC ?
-			      "no space left; free some or the client loses data" :
-			      "I/O error");
-	if (kept)
-		tell_kept(c, kept);
-}
-
-/* Only for who looks for it: whoever sends such a request is told */
-static void log_refusal(struct srv_conn *c, const struct srv_request *r)
-{
-	if (nbd_log_level() < LOG_DEBUG ||
-	    !nbd_log_allowed(&c->log_limit, (time_t)(c->loop->now / 1000)))
-		return;
-	nbd_log_about(
-		c->peer, c->export->name, LOG_DEBUG,
-		"client %s: command %u with flags 0x%x, %u bytes at %llu, is refused: error %u",
-		c->peer, r->type, r->flags, r->length, (unsigned long long)r->offset, r->error);
-}
-
 /* Send to the disk what may go there; what has not been begun when @c is ended never is */
 static void feed_disk(struct srv_conn *c)
 {
@@ -289,7 +84,7 @@ static void feed_disk(struct srv_conn *c)
 		while (c->at_disk[kind] < c->max_at_disk &&
 		       (req = srv_req_take(&c->pending[kind]))) {
 			if (atomic_load(&c->ended)) {
-				free_request(req);
+				srv_room_free(req);
 				continue;
 			}
 			c->at_disk[kind]++;
@@ -317,7 +112,7 @@ void srv_conn_completed(struct srv_req *req, uint32_t error)
 	c->at_disk[srv_conn_disk_kind(&req->r)]--;
 	/* Perhaps it was never begun: an error would be taken for the disk's */
 	if (error && !atomic_load(&c->ended))
-		log_failure(c, &req->r, error);
+		srv_report_failure(c, &req->r, error);
 	queue_reply(req, error);
 	feed_disk(c);
 	srv_list_add(&c->loop->ready, &c->ready);
@@ -332,12 +127,12 @@ static void begin(struct srv_conn *c, struct srv_req *req)
 	req->begun = srv_now_ns();
 	srv_count_begin(&c->counters, c->shard);
 	if (r->error)
-		log_refusal(c, r);
+		srv_report_refusal(c, r);
 	if (r->error || (!r->length && r->type != NBD_WIRE_CMD_FLUSH)) {
 		queue_reply(req, r->error);
 	} else if (srv_disk_now(req, &error)) {
 		if (error && !atomic_load(&c->ended))
-			log_failure(c, r, error);
+			srv_report_failure(c, r, error);
 		queue_reply(req, error);
 	} else {
 		srv_req_add(&c->pending[srv_conn_disk_kind(r)], req);
@@ -384,7 +179,7 @@ static bool receive_payload(struct srv_conn *c)
 	struct srv_req *req = c->receiving;
 	size_t n = c->rlen - c->rpos;
 
-	if (!get_memory(c, req))
+	if (!srv_room_memory(c, req))
 		return false;
 	if (req->r.type != NBD_WIRE_CMD_WRITE || req->r.error)
 		return true;
@@ -476,7 +271,7 @@ static bool step(struct srv_conn *c)
 
 	/* So that there is a place for a request once it has been taken */
 	if (s->in_transmission) {
-		req = new_request(c);
+		req = srv_room_new(c);
 		if (!req)
 			return false;
 	}
@@ -488,7 +283,7 @@ static bool step(struct srv_conn *c)
 		return true;
 	}
 	if (req)
-		put_back(req);
+		srv_room_put_back(req);
 	switch (ev) {
 	case SRV_MORE:
 		return receive(c, NULL, 0, &got);
@@ -554,7 +349,7 @@ static void sent(struct srv_conn *c, size_t n)
 		}
 		n -= left;
 		c->reply_sent = 0;
-		free_request(srv_req_take(&c->replies));
+		srv_room_free(srv_req_take(&c->replies));
 	}
 }
 
@@ -575,7 +370,7 @@ static void send_all(struct srv_conn *c)
 		} else if (errno == EAGAIN) {
 			c->writable = false;
 		} else if (errno != EINTR) {
-			cut(c, "replies cannot be sent");
+			srv_conn_cut(c, "replies cannot be sent");
 		}
 	}
 }
@@ -588,7 +383,7 @@ static void serve(struct srv_conn *c)
 	while (c->stage == SRV_CONN_SERVING && !c->job_out && !c->fencing) {
 		/* What the kernel had received before it was shut down is not wanted */
 		if (atomic_load(&c->ended)) {
-			cut(c, "");
+			srv_conn_cut(c, "");
 			return;
 		}
 		if (c->session.out_len)
@@ -709,15 +504,15 @@ static void gone(struct srv_conn *c)
 static bool finished(struct srv_conn *c)
 {
 	/* Whoever waits for memory behind it need not do so any longer */
-	got_memory(c);
+	srv_room_got(c);
 	if (atomic_load(&c->ended) || c->dead) {
-		free_queue(&c->replies);
-		free_queue(&c->pending[SRV_DISK_READS]);
-		free_queue(&c->pending[SRV_DISK_CHANGES]);
+		srv_room_free_queue(&c->replies);
+		srv_room_free_queue(&c->pending[SRV_DISK_READS]);
+		srv_room_free_queue(&c->pending[SRV_DISK_CHANGES]);
 		c->session.out_len = 0;
 	}
 	if (c->receiving) {
-		free_request(c->receiving);
+		srv_room_free(c->receiving);
 		c->receiving = NULL;
 	}
 	if (c->fencing) {
@@ -731,7 +526,7 @@ static bool finished(struct srv_conn *c)
 static bool finish(struct srv_conn *c)
 {
 	if (c->stage == SRV_CONN_FINISHING && finished(c)) {
-		tell_no_space(c);
+		srv_report_no_space(c);
 		/* Its place is free for the connection that may be waiting for it */
 		srv_conn_unclaim(c);
 		srv_fence_leave(c);
@@ -766,7 +561,7 @@ void srv_conn_run(struct srv_conn *c)
 	if (c->session.in_transmission && !c->session.out_len)
 		free_setup(c);
 	if (atomic_load(&c->ended))
-		cut(c, "");
+		srv_conn_cut(c, "");
 	if (stopping)
 		stop_if_idle(c);
 	/* The export last: before and after that it may be in the hands of the pool */
@@ -802,9 +597,9 @@ void srv_conn_attached(struct srv_conn *c, int error)
 	if (nbd_log_level() >= LOG_DEBUG && srv_server_may_log(c->srv))
 		nbd_log_about(c->peer, NULL, LOG_DEBUG, "client %s connects", c->peer);
 	if (error)
-		cut(c, strerror(-error));
+		srv_conn_cut(c, strerror(-error));
 	else if (!get_setup(c))
-		cut(c, "no memory for its handshake");
+		srv_conn_cut(c, "no memory for its handshake");
 	else
 		srv_session_lend(&c->session, &c->setup->hs);
 }
@@ -839,35 +634,12 @@ void srv_conn_tick(struct srv_conn *c)
 		return;
 	}
 	if (c->nospace_due && c->loop->now >= c->nospace_due)
-		tell_no_space(c);
+		srv_report_no_space(c);
 	why = too_late(c);
 	if (why)
-		cut(c, why);
+		srv_conn_cut(c, why);
 	if (why || c->fencing)
 		srv_list_add(&c->loop->ready, &c->ready);
-}
-
-void srv_conn_reclaim(struct srv_loop *l)
-{
-	const struct srv_conn *first = srv_entry(l->waiting.next, struct srv_conn, waiting);
-	struct srv_conn *c, *worst = NULL;
-	struct srv_list *item;
-
-	if (l->now - first->wait_from < RECLAIM_MS)
-		return;
-	for (item = l->all.next; item != &l->all; item = item->next) {
-		c = srv_entry(item, struct srv_conn, all);
-		/* The disk's delay is not the client's */
-		if (!c->n_requests || c->at_disk[SRV_DISK_READS] || c->at_disk[SRV_DISK_CHANGES] ||
-		    l->now - c->last_io < RECLAIM_MS)
-			continue;
-		if (!worst || c->memory > worst->memory)
-			worst = c;
-	}
-	if (!worst)
-		return;
-	cut(worst, "it holds memory that others wait for, and neither sends nor reads");
-	srv_list_add(&l->ready, &worst->ready);
 }
 
 static struct srv_conn *conn_new(struct srv_server *srv, int fd,

@@ -121,13 +121,32 @@ void srv_conn_event(struct srv_conn *c, uint32_t events); /* of epoll */
 void srv_conn_stopping(struct srv_conn *c);		  /* the server is told to stop */
 void srv_conn_tick(struct srv_conn *c); /* the time has come to look at deadlines */
 void srv_conn_run(struct srv_conn *c);	/* whatever can be done; may free it */
-/* Others wait for memory: end who holds some and does not get on */
-void srv_conn_reclaim(struct srv_loop *l);
+/* Nothing more is read of the client or sent to it; say why */
+void srv_conn_cut(struct srv_conn *c, const char *why);
 void srv_conn_spare_free(void *setup);
 
 enum srv_disk_kind srv_conn_disk_kind(const struct srv_request *r);
 /* A request has come back from the disk */
 void srv_conn_completed(struct srv_req *req, uint32_t error);
+
+/* room.c, for the loop: a place for one more request; NULL when the connection has to wait */
+struct srv_req *srv_room_new(struct srv_conn *c);
+/* Memory for a request's data; false when it has to wait */
+bool srv_room_memory(struct srv_conn *c, struct srv_req *req);
+/* The connection no longer waits for any of it */
+void srv_room_got(struct srv_conn *c);
+/* A request is over; a place that has not been used after all; and all of a queue */
+void srv_room_free(struct srv_req *req);
+void srv_room_put_back(struct srv_req *req);
+void srv_room_free_queue(struct srv_req_queue *q);
+/* Others wait for memory: end who holds some and does not get on */
+void srv_room_reclaim(struct srv_loop *l);
+
+/* report.c, for the loop: a request failed at the disk, or is refused for what it is */
+void srv_report_failure(struct srv_conn *c, const struct srv_request *req, uint32_t error);
+void srv_report_refusal(struct srv_conn *c, const struct srv_request *req);
+/* Tell of writes without space that were kept back: their time has come, or @c goes */
+void srv_report_no_space(struct srv_conn *c);
 
 /* exports.c, for the pool: open what the session asks for into c->setup; close it again */
 void srv_conn_open_export(struct srv_conn *c);

@@ -226,7 +226,7 @@ static void tick(struct srv_loop *l)
 		srv_conn_tick(srv_entry(item, struct srv_conn, timed));
 	}
 	if (!srv_list_empty(&l->waiting))
-		srv_conn_reclaim(l);
+		srv_room_reclaim(l);
 	/* Nothing is under way: what the last requests needed is not kept for the next ones */
 	if (!l->arena.used && l->arena.warm)
 		srv_arena_trim(&l->arena);
