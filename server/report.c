@@ -77,7 +77,7 @@ void srv_report_refusal(struct srv_conn *c, const struct srv_request *r)
 	    !nbd_log_allowed(&c->log_limit, (time_t)(c->loop->now / 1000)))
 		return;
 	nbd_log_about(
-		c->peer, c->export->name, LOG_DEBUG,
+		c->peer, srv_conn_export_name(c), LOG_DEBUG,
 		"client %s: command %u with flags 0x%x, %u bytes at %llu, is refused: error %u",
 		c->peer, r->type, r->flags, r->length, (unsigned long long)r->offset, r->error);
 }
