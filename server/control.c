@@ -23,14 +23,14 @@
 #define LONGEST 256
 
 /* What is asked; NONE is answered with the text of the visitor */
-enum what { NONE, STATUS, CLIENTS, COUNTERS, LATENCY, LOG_LEVEL };
+enum what { NONE, STATUS, CLIENTS, COUNTERS, LATENCY, SWAP, LOG_LEVEL };
 
 static const struct {
 	const char *name;
 	enum what what;
 } questions[] = {
-	{ "status", STATUS },	{ "clients", CLIENTS },	    { "counters", COUNTERS },
-	{ "latency", LATENCY }, { "log-level", LOG_LEVEL },
+	{ "status", STATUS },	{ "clients", CLIENTS }, { "counters", COUNTERS },
+	{ "latency", LATENCY }, { "swap", SWAP },	{ "log-level", LOG_LEVEL },
 };
 
 /* The directory of the socket, if there is none; for the server's user, who is to remove the file */
@@ -144,6 +144,7 @@ static void take_question(struct srv_visitor *v, const char *line)
 	v->answering = true;
 	v->step = 0;
 	v->below = UINT64_MAX;
+	*v->text = 0;
 	for (i = 0; n && i < G_N_ELEMENTS(questions); i++) {
 		if (strcmp(words[0], questions[i].name))
 			continue;
@@ -156,7 +157,7 @@ static void take_question(struct srv_visitor *v, const char *line)
 			complain(v, "too many words");
 		return;
 	}
-	complain(v, "expected status, clients, counters, latency or log-level [LEVEL]");
+	complain(v, "expected status, clients, counters, latency, swap or log-level [LEVEL]");
 }
 
 /* One line of the answer; takes over the object */
@@ -226,16 +227,22 @@ static void copy_client(const struct srv_conn *c, struct client *to)
 	srv_counters_add(&c->counters, &to->sums);
 }
 
-static json_t *session(const struct client *c)
+static json_t *session_id(const uint8_t *id)
 {
 	char hex[2 * NBD_WIRE_X_SESSION_ID_LEN + 1];
 	unsigned int i;
 
+	for (i = 0; i < NBD_WIRE_X_SESSION_ID_LEN; i++)
+		g_snprintf(hex + 2 * i, 3, "%02x", id[i]);
+	return json_string(hex);
+}
+
+static json_t *session(const struct client *c)
+{
 	if (!c->in_session)
 		return json_null();
-	for (i = 0; i < sizeof(c->session_id); i++)
-		g_snprintf(hex + 2 * i, 3, "%02x", c->session_id[i]);
-	return json_pack("{s:s,s:I}", "id", hex, "link", (json_int_t)c->session_link);
+	return json_pack("{s:o,s:I}", "id", session_id(c->session_id), "link",
+			 (json_int_t)c->session_link);
 }
 
 static void put_client(struct srv_visitor *v, const struct client *c)
@@ -320,6 +327,67 @@ static bool more_exports(struct srv_visitor *v)
 	return true;
 }
 
+static void put_swap(struct srv_visitor *v, const struct srv_export *section,
+		     const struct srv_swap_info *info)
+{
+	_Static_assert(sizeof(info->owner.id) == NBD_WIRE_X_SESSION_ID_LEN, "a session's fits");
+	put_line(v, json_pack("{s:{s:o,s:o,s:o,s:i,s:o,s:o}}", "swap", "name", string(info->name),
+			      "section", string(section->name), "size", number(info->size),
+			      "clients", (int)info->users, "session",
+			      info->owner.kind == SRV_OWNER_SESSION ? session_id(info->owner.id) :
+								      json_null(),
+			      "removed_in",
+			      info->users ? json_null() : json_real((double)info->left / 1000)));
+}
+
+/* Step n is the nth section, and v->text the file told last; a reload may move both */
+static bool more_swap(struct srv_visitor *v)
+{
+	struct srv_config *config = srv_server_config(v->srv);
+	const struct srv_export *section = NULL;
+	struct srv_swap_info info;
+	bool found = false;
+
+	_Static_assert(sizeof(v->text) >= sizeof(info.name), "a name fits");
+	g_strlcpy(info.name, v->text, sizeof(info.name));
+	while (!found && v->step < config->exports->len) {
+		section = g_ptr_array_index(config->exports, v->step);
+		found = section->swapdir && srv_swap_next_file(section, &info);
+		if (found)
+			break;
+		v->step++;
+		*info.name = 0;
+	}
+	if (found) {
+		put_swap(v, section, &info);
+		g_strlcpy(v->text, info.name, sizeof(v->text));
+	}
+	srv_config_put(config);
+	return found;
+}
+
+/* Of each section for swap, what its files come to */
+static json_t *swap_sections(const struct srv_config *config)
+{
+	const struct srv_export *section;
+	struct srv_swap_sums sums;
+	json_t *all = json_array();
+	guint i;
+
+	for (i = 0; i < config->exports->len; i++) {
+		section = g_ptr_array_index(config->exports, i);
+		if (!section->swapdir)
+			continue;
+		srv_swap_sum(section, &sums);
+		json_array_append_new(all, json_pack("{s:o,s:i,s:i,s:o,s:o}", "section",
+						     string(section->name), "files",
+						     (int)sums.files, "in_use", (int)sums.used,
+						     "promised", number(sums.promised), "quota",
+						     number(section->quota)));
+	}
+	return all;
+}
+
 /* All exports together */
 static void add_up(struct srv_stats *stats, struct srv_sums *sums)
 {
@@ -348,7 +416,7 @@ static void put_status(struct srv_visitor *v)
 		errors += sums.errors[i];
 	}
 	put_line(v, json_pack("{s:{s:s,s:i,s:f,s:f,s:b,s:s,s:i,s:s,s:i,s:i,s:i,s:o,s:o,s:o,s:o,s:o,"
-			      "s:o,s:o}}",
+			      "s:o,s:o,s:o}}",
 			      "status", "version", NBSWAP_VERSION, "pid", (int)getpid(), "started",
 			      (double)srv->started / 1000, "uptime",
 			      (double)(srv_now_ms() - srv->started_ms) / 1000, "stopping",
@@ -360,7 +428,7 @@ static void put_status(struct srv_visitor *v)
 			      "in_flight", number(sums.in_flight), "requests", number(requests),
 			      "errors", number(errors), "dropped", number(sums.dropped),
 			      "bytes_read", number(sums.bytes[SRV_READ]), "bytes_written",
-			      number(sums.bytes[SRV_WRITE])));
+			      number(sums.bytes[SRV_WRITE]), "swap", swap_sections(config)));
 	srv_config_put(config);
 }
 
@@ -377,6 +445,10 @@ static bool more_of_answer(struct srv_visitor *v)
 	case COUNTERS:
 	case LATENCY:
 		if (more_exports(v))
+			return true;
+		break;
+	case SWAP:
+		if (more_swap(v))
 			return true;
 		break;
 	case STATUS:

@@ -164,6 +164,28 @@ static json_int_t total(const json_t *object, const char *counter)
 	return sum;
 }
 
+static void show_sections(FILE *out, const json_t *sections)
+{
+	char a[SRV_CTL_TEXT], b[SRV_CTL_TEXT];
+	const json_t *section;
+	size_t i;
+
+	for (i = 0; i < json_array_size(sections); i++) {
+		g_autofree char *name = NULL;
+
+		section = json_array_get(sections, i);
+		name = printable(string(section, "section", "-"));
+		fprintf(out, "swap         [%s] %d file%s, %d in use; %s promised%s%s\n", name,
+			(int)integer(section, "files"), integer(section, "files") == 1 ? "" : "s",
+			(int)integer(section, "in_use"),
+			srv_ctl_bytes(a, (double)integer(section, "promised")),
+			integer(section, "quota") ? " of " : "",
+			integer(section, "quota") ?
+				srv_ctl_bytes(b, (double)integer(section, "quota")) :
+				"");
+	}
+}
+
 void srv_ctl_show_status(FILE *out, const json_t *s)
 {
 	char a[SRV_CTL_TEXT], b[SRV_CTL_TEXT];
@@ -186,6 +208,7 @@ void srv_ctl_show_status(FILE *out, const json_t *s)
 	fprintf(out, "data         %s read, %s written\n",
 		srv_ctl_bytes(a, (double)integer(s, "bytes_read")),
 		srv_ctl_bytes(b, (double)integer(s, "bytes_written")));
+	show_sections(out, json_object_get(s, "swap"));
 	fprintf(out, "event loops  %d, disk I/O by %s\n", (int)integer(s, "loops"),
 		strcmp(string(s, "io", ""), "uring") ? "threads" : "io_uring");
 	fprintf(out, "log level    %s\n", string(s, "log_level", "?"));
@@ -363,4 +386,31 @@ void srv_ctl_show_latency(FILE *out, const json_t *exports)
 	}
 	if (!*between)
 		fprintf(out, "no request yet\n");
+}
+
+void srv_ctl_show_swap(FILE *out, const json_t *files)
+{
+	static const char *const heads[] = { "EXPORT",	"SECTION", "SIZE",
+					     "CLIENTS", "SESSION", "REMOVED IN" };
+	char text[SRV_CTL_TEXT];
+	const json_t *file, *left;
+	struct table t;
+	size_t i;
+
+	table_begin(&t, "llrrlr");
+	add_heads(&t, heads);
+	for (i = 0; i < json_array_size(files); i++) {
+		g_autofree char *session = NULL;
+
+		file = json_array_get(files, i);
+		left = json_object_get(file, "removed_in");
+		session = g_strndup(string(file, "session", "-"), 8);
+		add(&t, string(file, "name", "-"));
+		add(&t, string(file, "section", "-"));
+		add(&t, srv_ctl_bytes(text, (double)integer(file, "size")));
+		add_number(&t, integer(file, "clients"));
+		add(&t, session);
+		add(&t, json_is_number(left) ? srv_ctl_age(text, json_number_value(left)) : "-");
+	}
+	table_end(&t, out);
 }

@@ -31,6 +31,7 @@ static const struct command commands[] = {
 	{ "clients", "each connection, and what it has done", "client", true },
 	{ "counters", "each export, and what was done, by command", "export", true },
 	{ "latency", "each export, and how long it took", "export", true },
+	{ "swap", "each file of swap exports, and who has it", "swap", true },
 	{ "log-level", "show the log's level, or change it to LEVEL", "log_level", false },
 };
 
@@ -66,7 +67,7 @@ static int parse_words(struct ctl *ctl, int n, char **word)
 	size_t i;
 
 	if (!n) {
-		nbd_err("ctl: give a command: status, clients, counters, latency or log-level");
+		nbd_err("ctl: give a command: status, clients, counters, latency, swap or log-level");
 		return SRV_CTL_USAGE;
 	}
 	for (i = 0; i < G_N_ELEMENTS(commands); i++) {
@@ -239,6 +240,8 @@ static void show(const struct ctl *ctl, json_t *answer, const json_t *before)
 		srv_ctl_show_counters(stdout, answer, before, (double)ctl->watch);
 	else if (!strcmp(name, "latency"))
 		srv_ctl_show_latency(stdout, answer);
+	else if (!strcmp(name, "swap"))
+		srv_ctl_show_swap(stdout, answer);
 	else
 		printf("%s\n", json_string_value(json_object_get(answer, "log_level")));
 }

@@ -25,6 +25,7 @@ void srv_ctl_show_status(FILE *out, const json_t *status);
 void srv_ctl_show_clients(FILE *out, const json_t *clients, double now);
 void srv_ctl_show_counters(FILE *out, const json_t *exports, const json_t *before, double seconds);
 void srv_ctl_show_latency(FILE *out, const json_t *exports);
+void srv_ctl_show_swap(FILE *out, const json_t *files);
 
 /* "1.5 MiB", "12 us", "3 min": into @text of SRV_CTL_TEXT bytes, which is returned */
 #define SRV_CTL_TEXT 32

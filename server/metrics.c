@@ -232,6 +232,43 @@ static void put_server(struct srv_visitor *v)
 	g_string_append_printf(v->out, "nbd_server_clients_total %llu\n", (unsigned long long)came);
 }
 
+/* Of each section for swap; nothing at all when there is none */
+static void put_swap(struct srv_visitor *v)
+{
+	static const char *const gauges[][2] = {
+		{ "nbd_server_swap_files",
+		  "Files of swap exports, also those that wait to be removed." },
+		{ "nbd_server_swap_files_in_use", "Files of swap exports that have a client." },
+		{ "nbd_server_swap_promised_bytes", "The sizes of all files of a section." },
+		{ "nbd_server_swap_quota_bytes", "What they may come to at most; 0: no limit." },
+	};
+	struct srv_config *config = srv_server_config(v->srv);
+	const struct srv_export *section;
+	struct srv_swap_sums sums;
+	bool begun;
+	size_t k;
+	guint i;
+
+	for (k = 0; k < G_N_ELEMENTS(gauges); k++) {
+		begun = false;
+		for (i = 0; i < config->exports->len; i++) {
+			section = g_ptr_array_index(config->exports, i);
+			if (!section->swapdir)
+				continue;
+			if (!begun)
+				put_head(v, gauges[k][0], "gauge", gauges[k][1]);
+			begun = true;
+			srv_swap_sum(section, &sums);
+			g_string_append_printf(v->out, "%s{section=\"", gauges[k][0]);
+			srv_metrics_label(v->out, section->name);
+			g_string_append_c(v->out, '"');
+			put_value(v, (const uint64_t[]){ sums.files, sums.used, sums.promised,
+							 section->quota }[k]);
+		}
+	}
+	srv_config_put(config);
+}
+
 /* The head of the answer, and all that is not of an export */
 static bool put_begin(struct srv_visitor *v)
 {
@@ -245,6 +282,7 @@ static bool put_begin(struct srv_visitor *v)
 	if (v->what != OK)
 		return false;
 	put_server(v);
+	put_swap(v);
 	v->step = 1;
 	return true;
 }

@@ -584,3 +584,43 @@ bool srv_swap_next(const struct srv_export *export, char name[SRV_SWAP_NAME_MAX 
 	pthread_mutex_unlock(&dir->swaps->lock);
 	return next;
 }
+
+bool srv_swap_next_file(const struct srv_export *export, struct srv_swap_info *info)
+{
+	const struct srv_swap_dir *dir = export->dir;
+	const struct srv_swap_file *f;
+	bool next, there;
+	guint i;
+
+	pthread_mutex_lock(&dir->swaps->lock);
+	i = position(dir, info->name, &there);
+	i += there;
+	next = i < dir->files->len;
+	if (next) {
+		f = g_ptr_array_index(dir->files, i);
+		*info = (struct srv_swap_info){
+			.owner = f->owner,
+			.size = f->size,
+			.users = f->users,
+			.left = srv_swap_left(f->idle_since, dir->grace, srv_now_ms()),
+		};
+		memcpy(info->name, f->name, strlen(f->name) + 1);
+	}
+	pthread_mutex_unlock(&dir->swaps->lock);
+	return next;
+}
+
+void srv_swap_sum(const struct srv_export *export, struct srv_swap_sums *sums)
+{
+	const struct srv_swap_dir *dir = export->dir;
+	const struct srv_swap_file *f;
+	guint i;
+
+	pthread_mutex_lock(&dir->swaps->lock);
+	*sums = (struct srv_swap_sums){ .files = dir->files->len, .promised = dir->promised };
+	for (i = 0; i < dir->files->len; i++) {
+		f = g_ptr_array_index(dir->files, i);
+		sums->used += f->users > 0;
+	}
+	pthread_mutex_unlock(&dir->swaps->lock);
+}

@@ -157,6 +157,30 @@ enum srv_swap_result srv_swap_look(const struct srv_export *export, const char *
 /* The connection uses it no longer, whoever may still have it open.  Does not wait. */
 void srv_swap_leave(struct srv_swap_file *file);
 
+/* What is known of a file at a moment */
+struct srv_swap_info {
+	char name[SRV_SWAP_NAME_MAX + 1];
+	struct srv_swap_owner owner;
+	uint64_t size;
+	unsigned int users;
+	int64_t left; /* milliseconds until it is removed, if nobody comes */
+};
+
+/*
+ * The next file after info->name in a section's directory, also one that only
+ * an older name of the section matches; false past the last
+ */
+bool srv_swap_next_file(const struct srv_export *export, struct srv_swap_info *info);
+
+/* All files of a section's directory together */
+struct srv_swap_sums {
+	unsigned int files;
+	unsigned int used;
+	uint64_t promised;
+};
+
+void srv_swap_sum(const struct srv_export *export, struct srv_swap_sums *sums);
+
 /* The next name after @name that a section has a file for, into @name; false past the last */
 bool srv_swap_next(const struct srv_export *export, char name[SRV_SWAP_NAME_MAX + 1]);
 

@@ -174,6 +174,44 @@ def status():
     s.stop()
 
 
+def swap():
+    """swap: each file of swap exports, who has it, and what they come to; by name in what is counted"""
+    with tempfile.TemporaryDirectory(dir=DIR) as where:
+        port = free_port()
+        s = start(f"metrics = 127.0.0.1:{port}\n",
+                  exports=export("x") + f"[swap-*]\nswapdir = {where}\nswapsize = 1m\nquota = 3m\n"
+                  "swapgrace = 100\n")
+        session = os.urandom(16)
+        c = s.client()
+        assert c.session(session) == ACK
+        c.start(b"swap-a")
+        assert c.write(0, b"s" * 4096) == 0
+        libnbd(s, "swap-b").shutdown()
+        end = time.monotonic() + 10
+        while ask("status")["clients"] != 1:
+            assert time.monotonic() < end
+        a, b = ask("swap")
+        assert a == {"name": "swap-a", "section": "swap-*", "size": 1 << 20, "clients": 1,
+                     "session": session.hex(), "removed_in": None}, a
+        assert b["name"] == "swap-b" and b["clients"] == 0 and b["session"] is None
+        assert 80 < b["removed_in"] <= 100, b
+        assert ask("status")["swap"] == [{"section": "swap-*", "files": 2, "in_use": 1,
+                                          "promised": 2 << 20, "quota": 3 << 20}]
+        assert "[swap-*] 2 files, 1 in use; 2.0 MiB promised of 3.0 MiB" in ctl("status")
+        text = ctl("swap").splitlines()
+        assert text[1].split()[:6] == ["swap-a", "swap-*", "1.0", "MiB", "1", session.hex()[:8]], text
+        # Under the name the client gave, not the section's
+        assert [x["export"] for x in ask("clients")] == ["swap-a"]
+        counted = {x["name"]: x for x in ask("counters")}
+        assert counted["swap-a"]["commands"]["write"]["bytes"] == 4096 and "swap-*" not in counted
+        page = scrape(port)[1]
+        for line in ("files{section=\"swap-*\"} 2", "files_in_use{section=\"swap-*\"} 1",
+                     f"promised_bytes{{section=\"swap-*\"}} {2 << 20}",
+                     f"quota_bytes{{section=\"swap-*\"}} {3 << 20}"):
+            assert f"\nnbd_server_swap_{line}\n" in page, line
+        s.stop()
+
+
 def freeze(mount, on):
     subprocess.run(["fsfreeze", "-f" if on else "-u", mount], check=on, stderr=subprocess.DEVNULL)
 
@@ -599,7 +637,7 @@ def exit_codes():
     os.unlink(CONTROL)
 
 
-CHECKS = (exact, disk_errors, status, in_flight, sessions, log_level, log_json, permissions, stale,
+CHECKS = (exact, disk_errors, status, swap, in_flight, sessions, log_level, log_json, permissions, stale,
           bad_visitors, metrics, bad_scrapers, watching, exit_codes)
 
 

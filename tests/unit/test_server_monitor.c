@@ -26,6 +26,7 @@ static int setup(void **state)
 	memset(&counters, 0, sizeof(counters));
 	pthread_mutex_init(&srv.lock, NULL);
 	srv_stats_init(&srv.stats);
+	srv.config = srv_config_new();
 	v.srv = &srv;
 	v.out = g_string_new(NULL);
 	return 0;
@@ -36,6 +37,7 @@ static int teardown(void **state)
 	(void)state;
 	g_string_free(v.out, TRUE);
 	srv_stats_destroy(&srv.stats);
+	srv_config_put(srv.config);
 	pthread_mutex_destroy(&srv.lock);
 	nbd_log_set_level(LOG_INFO);
 	return 0;

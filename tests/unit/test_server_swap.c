@@ -407,6 +407,8 @@ static void listed(void **state)
 {
 	struct srv_swap_opened o[3];
 	char name[SRV_SWAP_NAME_MAX + 1] = "";
+	struct srv_swap_info info = { 0 };
+	struct srv_swap_sums sums;
 
 	(void)state;
 	make("older-name.swap", MIB);
@@ -425,7 +427,24 @@ static void listed(void **state)
 	assert_true(srv_swap_next(section, name));
 	assert_string_equal(name, "swap-c");
 	assert_false(srv_swap_next(section, name));
+	/* For who looks after the server: all that there is, and who has it */
+	assert_true(srv_swap_next_file(section, &info));
+	assert_string_equal(info.name, "older-name");
+	assert_int_equal(info.owner.kind, SRV_OWNER_NONE);
+	assert_int_equal(info.users, 0);
+	assert_true(info.left > 0 && info.left <= 3600 * 1000);
+	assert_true(srv_swap_next_file(section, &info));
+	assert_string_equal(info.name, "swap-a");
+	assert_int_equal(info.owner.kind, SRV_OWNER_SESSION);
+	assert_int_equal(info.size, MIB);
+	assert_int_equal(info.users, 1);
+	strcpy(info.name, "swap-c");
+	assert_false(srv_swap_next_file(section, &info));
 	srv_swap_leave(o[0].file);
+	srv_swap_sum(section, &sums);
+	assert_int_equal(sums.files, 4);
+	assert_int_equal(sums.used, 2);
+	assert_int_equal(sums.promised, 4 * MIB);
 	srv_swap_leave(o[1].file);
 	srv_swap_leave(o[2].file);
 }
