@@ -505,11 +505,17 @@ static enum srv_swap_result settle(struct srv_swap_file *f, bool fresh,
 		return SRV_SWAP_OK;
 	}
 	f->owner = *before;
-	f->users--;
 	if (gone)
 		lose(dir, before);
-	if (!f->users && (gone || fresh))
+	if (--f->users)
+		return gone ? SRV_SWAP_LOST : SRV_SWAP_FAILED;
+	if (gone || fresh) {
 		drop(f);
+	} else {
+		/* The last one may have left meanwhile, and whoever wants the file may try again */
+		f->idle_since = srv_now_ms();
+		pthread_cond_signal(&dir->swaps->wake);
+	}
 	return gone ? SRV_SWAP_LOST : SRV_SWAP_FAILED;
 }
 

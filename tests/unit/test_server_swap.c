@@ -320,6 +320,32 @@ static void grace(void **state)
 }
 
 /* Not looked after while no configuration has it, and then with all of its grace again */
+/* A file that cannot be opened just now has all of its grace again: somebody wants it */
+static void failed_again(void **state)
+{
+	struct srv_swap_info info = { 0 };
+	struct srv_swap_opened o;
+	char other[400];
+
+	(void)state;
+	bind_and_run();
+	strcpy(other, path_of("other"));
+	assert_int_equal(open_as("swap-a", 1, &o), SRV_SWAP_OK);
+	assert_int_equal(link(path_of("swap-a.swap"), other), 0);
+	srv_swap_leave(o.file);
+	pthread_mutex_lock(&swaps.lock);
+	o.file->idle_since -= 3500 * 1000;
+	pthread_mutex_unlock(&swaps.lock);
+	assert_int_equal(open_as("swap-a", 1, &o), SRV_SWAP_FAILED);
+	assert_int_equal(o.error, EPERM);
+	assert_true(srv_swap_next_file(section, &info));
+	assert_int_equal(info.users, 0);
+	assert_true(info.left > 3500 * 1000);
+	assert_int_equal(unlink(other), 0);
+	assert_int_equal(open_as("swap-a", 1, &o), SRV_SWAP_OK);
+	srv_swap_leave(o.file);
+}
+
 static void out_of_force(void **state)
 {
 	struct srv_config *empty = srv_config_new();
@@ -463,6 +489,7 @@ int main(void)
 		T(one_client),
 		T(quota),
 		T(grace),
+		T(failed_again),
 		T(out_of_force),
 		T(hostile_directory),
 		T(one_server),
