@@ -11,10 +11,13 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "server/swap.h"
 
+/* The session that has the file, as it is on the wire */
+#define SESSION	   "user.nbswap.session"
 #define UNFINISHED ".new"
 #define FILE_NAME  (SRV_SWAP_NAME_MAX + 16)
 
@@ -137,6 +140,30 @@ int srv_swap_file_remove(int dir, const char *name)
 	return unlinkat(dir, file, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+int srv_swap_file_note(int fd, const uint8_t *session, const char **what)
+{
+	*what = "note the session with";
+	if (session && !fsetxattr(fd, SESSION, session, SRV_SWAP_ID_LEN, 0))
+		return 0;
+	/* At least nobody must be told there whose it is not */
+	if (!fremovexattr(fd, SESSION) || errno == ENODATA || errno == EOPNOTSUPP)
+		return 0;
+	return -errno;
+}
+
+/* The session that was noted with a file; false when there is none */
+static bool noted(int dir, const char *file, uint8_t *session)
+{
+	int fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	bool found;
+
+	if (fd < 0)
+		return false;
+	found = fgetxattr(fd, SESSION, session, SRV_SWAP_ID_LEN) == SRV_SWAP_ID_LEN;
+	close(fd);
+	return found;
+}
+
 /* The client's name in a file's; false when there is none */
 static bool stem(const char *file, const char *prefix, const char *suffix,
 		 char name[SRV_SWAP_NAME_MAX + 1])
@@ -165,9 +192,9 @@ static void remove_unfinished(DIR *entries, int dir)
 	rewinddir(entries);
 }
 
-int srv_swap_dir_scan(int dir, void (*found)(void *ctx, const char *name, uint64_t size), void *ctx,
-		      const char **what)
+int srv_swap_dir_scan(int dir, srv_swap_found_fn found, void *ctx, const char **what)
 {
+	uint8_t session[SRV_SWAP_ID_LEN];
 	char name[SRV_SWAP_NAME_MAX + 1];
 	const struct dirent *e;
 	struct stat st;
@@ -188,7 +215,8 @@ int srv_swap_dir_scan(int dir, void (*found)(void *ctx, const char *name, uint64
 	while ((e = readdir(entries))) {
 		if (stem(e->d_name, "", SRV_SWAP_SUFFIX, name) &&
 		    !fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) && !check(&st))
-			found(ctx, name, (uint64_t)st.st_size);
+			found(ctx, name, (uint64_t)st.st_size,
+			      noted(dir, e->d_name, session) ? session : NULL);
 	}
 	closedir(entries);
 	return 0;

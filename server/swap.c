@@ -5,7 +5,8 @@
  * client gets the file when no connection is left.  From then on the session
  * before is refused: it would take the other's pages for its own.  The same
  * holds for a session whose file was removed; a new, empty one would look to
- * its kernel like the old one, with every page lost.
+ * its kernel like the old one, with every page lost.  The session that has a file
+ * is noted with it, so that the next server knows it as well.
  */
 #include "server/swap.h"
 
@@ -136,12 +137,15 @@ static void dir_put(struct srv_swap_dir *dir)
 }
 
 /* An entry may be met twice */
-static void found(void *ctx, const char *name, uint64_t size)
+static void found(void *ctx, const char *name, uint64_t size, const uint8_t *session)
 {
 	struct srv_swap_dir *dir = ctx;
+	struct srv_swap_file *f = find(dir, name) ? NULL : add(dir, name, size);
 
-	if (!find(dir, name))
-		add(dir, name, size);
+	if (!f || !session)
+		return;
+	f->owner.kind = SRV_OWNER_SESSION;
+	memcpy(f->owner.id, session, sizeof(f->owner.id));
 }
 
 static void say_unusable(const struct srv_export *export, const char *what, int error)
@@ -185,10 +189,10 @@ static struct srv_swap_dir *dir_new(struct srv_swaps *swaps, const struct srv_ex
 		return NULL;
 	}
 	if (dir->files->len)
-		nbd_info("swapdir %s: %u files of %llu bytes found; those that nobody uses within "
-			 "%llu seconds are removed",
-			 dir->path, dir->files->len, (unsigned long long)dir->promised,
-			 (unsigned long long)export->swapgrace);
+		nbd_info("swapdir %s: %u file%s of %llu bytes found; what nobody uses within "
+			 "%llu seconds is removed",
+			 dir->path, dir->files->len, dir->files->len == 1 ? "" : "s",
+			 (unsigned long long)dir->promised, (unsigned long long)export->swapgrace);
 	return dir;
 }
 
@@ -519,6 +523,19 @@ static enum srv_swap_result settle(struct srv_swap_file *f, bool fresh,
 	return gone ? SRV_SWAP_LOST : SRV_SWAP_FAILED;
 }
 
+/* The file that has been opened is another client's from now on, also for the next server */
+static void note(struct srv_swap_opened *o, const struct srv_swap_owner *who)
+{
+	int ret = srv_swap_file_note(o->fd, who->kind == SRV_OWNER_SESSION ? who->id : NULL,
+				     &o->what);
+
+	if (!ret)
+		return;
+	close(o->fd);
+	o->fd = -1;
+	o->error = -ret;
+}
+
 enum srv_swap_result srv_swap_open(const struct srv_export *export, const char *name,
 				   const struct srv_swap_owner *who, struct srv_swap_opened *o)
 {
@@ -552,6 +569,8 @@ enum srv_swap_result srv_swap_open(const struct srv_export *export, const char *
 		o->created = o->fd >= 0;
 	}
 	o->error = o->fd < 0 ? -o->fd : 0;
+	if (!o->error && !same(&before, who))
+		note(o, who);
 
 	pthread_mutex_lock(&swaps->lock);
 	result = settle(f, fresh, &before, o);

@@ -25,13 +25,14 @@
 #define SRV_SWAP_SUFFIX	  ".swap"
 /* Sessions of a directory that are known to have lost their file */
 #define SRV_SWAP_LOST_MAX 256
+#define SRV_SWAP_ID_LEN	  16
 
 struct srv_config;
 struct srv_export;
 
 /* Who uses a file; compared byte by byte, so zero all of it first */
 enum srv_swap_owner_kind {
-	SRV_OWNER_NONE, /* nobody yet: found when the server was started */
+	SRV_OWNER_NONE, /* nobody yet, or it is not known: found when the server was started */
 	SRV_OWNER_SESSION,
 	SRV_OWNER_IPV4, /* who tells no session is known by its address */
 	SRV_OWNER_IPV6,
@@ -40,7 +41,7 @@ enum srv_swap_owner_kind {
 
 struct srv_swap_owner {
 	uint8_t kind;
-	uint8_t id[16];
+	uint8_t id[SRV_SWAP_ID_LEN];
 };
 
 /* One client's file.  It lives for as long as it has users, or is in its directory. */
@@ -68,7 +69,7 @@ struct srv_swap_dir {
 	uint64_t grace;	   /* seconds, as that one says */
 	GPtrArray *files;  /* struct srv_swap_file *, by name */
 	uint64_t promised; /* the sum of their sizes */
-	uint8_t lost[SRV_SWAP_LOST_MAX][16];
+	uint8_t lost[SRV_SWAP_LOST_MAX][SRV_SWAP_ID_LEN];
 	unsigned int n_lost; /* counts on; the oldest ones are overwritten */
 };
 
@@ -106,9 +107,15 @@ int srv_swap_file_open(int dir, const char *name, uint64_t *size, const char **w
 int srv_swap_file_create(int dir, const char *name, uint64_t size, bool preallocate,
 			 const char **what);
 int srv_swap_file_remove(int dir, const char *name);
-/* Every file of the directory, and remove what a crash has left half made */
-int srv_swap_dir_scan(int dir, void (*found)(void *ctx, const char *name, uint64_t size), void *ctx,
-		      const char **what);
+/*
+ * Note with the file which session has it, or that none has (NULL), for the next
+ * server.  A file system without extended attributes is no failure.
+ */
+int srv_swap_file_note(int fd, const uint8_t *session, const char **what);
+/* Every file of the directory with its session or NULL, and remove what a crash has left half made */
+typedef void (*srv_swap_found_fn)(void *ctx, const char *name, uint64_t size,
+				  const uint8_t *session);
+int srv_swap_dir_scan(int dir, srv_swap_found_fn found, void *ctx, const char **what);
 
 /* swap.c */
 

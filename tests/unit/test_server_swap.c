@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -298,7 +299,7 @@ static void grace(void **state)
 	section->swapgrace = 1;
 	capture_start();
 	bind_and_run();
-	assert_said(capture_end(), "1 files of 1048576 bytes found");
+	assert_said(capture_end(), "1 file of 1048576 bytes found");
 	assert_false(exists(".swap-half.new"));
 	assert_true(exists("swap-old.swap"));
 	assert_int_equal(open_as("swap-a", 1, &a), SRV_SWAP_OK);
@@ -343,6 +344,45 @@ static void failed_again(void **state)
 	assert_true(info.left > 3500 * 1000);
 	assert_int_equal(unlink(other), 0);
 	assert_int_equal(open_as("swap-a", 1, &o), SRV_SWAP_OK);
+	srv_swap_leave(o.file);
+}
+
+/* Whose a file is, is known to the next server too; a client without a session leaves no note */
+static void noted(void **state)
+{
+	struct srv_swap_owner none = { .kind = SRV_OWNER_IPV4, .id = { 127, 0, 0, 1 } };
+	struct srv_swap_opened o;
+	uint8_t id[SRV_SWAP_ID_LEN];
+	struct srv_config *old;
+
+	(void)state;
+	bind_and_run();
+	assert_int_equal(open_as("swap-a", 1, &o), SRV_SWAP_OK);
+	srv_swap_leave(o.file);
+	assert_int_equal(open_as("swap-b", 7, &o), SRV_SWAP_OK);
+	srv_swap_leave(o.file);
+	assert_int_equal(srv_swap_open(section, "swap-b", &none, &o), SRV_SWAP_OK);
+	close(o.fd);
+	srv_swap_leave(o.file);
+	assert_int_equal(getxattr(path_of("swap-a.swap"), "user.nbswap.session", id, sizeof(id)),
+			 sizeof(id));
+	assert_int_equal(id[0], 1);
+	assert_int_equal(getxattr(path_of("swap-b.swap"), "user.nbswap.session", id, sizeof(id)),
+			 -1);
+	/* The next server */
+	old = config;
+	config = srv_config_new();
+	section = srv_config_add(config, "swap-*");
+	section->swapdir = g_strdup(dir);
+	section->swapsize = MIB;
+	srv_config_put(old);
+	capture_start();
+	bind_and_run();
+	capture_end();
+	assert_int_equal(open_as("swap-a", 2, &o), SRV_SWAP_OK);
+	srv_swap_leave(o.file);
+	assert_int_equal(open_as("swap-a", 1, &o), SRV_SWAP_LOST);
+	assert_int_equal(open_as("swap-a", 2, &o), SRV_SWAP_OK);
 	srv_swap_leave(o.file);
 }
 
@@ -490,6 +530,7 @@ int main(void)
 		T(quota),
 		T(grace),
 		T(failed_again),
+		T(noted),
 		T(out_of_force),
 		T(hostile_directory),
 		T(one_server),
