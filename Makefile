@@ -68,6 +68,17 @@ $(B)/tests/test_%: $(B)/san/tests/unit/test_%.o $(call obj,$(B)/san,$(PARTS))
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(SAN) -o $@ $^ $(NBD_LIBS) -lcmocka
 
+# The server's threads among themselves
+TSAN	:= -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+$(B)/tsan/%.o: %.c
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(NBD_CFLAGS) $(TSAN) -MMD -c -o $@ $<
+
+$(B)/tsan/nbd-server: $(call obj,$(B)/tsan,$(COMMON) $(SERVER))
+	$(say) LD $@
+	$(Q)$(CC) $(TSAN) -o $@ $^ $(NBD_LIBS)
+
 # Fuzzers: clang's libFuzzer over the same sources
 FUZZFLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 $(B)/fuzzobj/%.o: %.c
@@ -81,7 +92,8 @@ $(B)/tests/fuzz_%: $(B)/fuzzobj/tests/fuzz/fuzz_%.o $(call obj,$(B)/fuzzobj,$(PA
 	$(Q)clang -fsanitize=fuzzer,address,undefined -o $@ $^ $(NBD_LIBS)
 
 .PHONY: tests
-tests: all $(UNIT:%=$(B)/tests/%) $(FUZZ:%=$(B)/tests/%) $(B)/san/nbd-client $(B)/san/nbd-server
+tests: all $(UNIT:%=$(B)/tests/%) $(FUZZ:%=$(B)/tests/%) $(B)/san/nbd-client $(B)/san/nbd-server \
+	$(B)/tsan/nbd-server
 
 # The module is built in a copy of its sources, so that several kernels can be
 # built side by side and the tree stays clean.
