@@ -238,8 +238,9 @@ static int serve(struct srv_options *o, struct srv_config *config)
 		goto out;
 	if (o->inetd && start_inetd(&srv))
 		goto out;
+	/* There may be clients already: too late to end for that */
 	if (!o->inetd && srv_monitor_start(&monitor, &srv))
-		goto out;
+		srv_monitor_end(&monitor);
 	if (!o->inetd)
 		say_where(&listener, config);
 	srv_systemd_notify("READY=1");

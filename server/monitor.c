@@ -318,7 +318,8 @@ int srv_monitor_start(struct srv_monitor *m, struct srv_server *srv)
 	}
 	m->running = !ret;
 	if (ret)
-		nbd_err("cannot start the thread for control and metrics: %s", strerror(ret));
+		nbd_err("cannot start the thread for control and metrics: %s; serving without them",
+			strerror(ret));
 	return ret ? -1 : 0;
 }
 
@@ -349,5 +350,6 @@ void srv_monitor_end(struct srv_monitor *m)
 	}
 	if (m->wake_fd > 0)
 		close(m->wake_fd);
+	m->wake_fd = -1;
 	srv_listen_close(&m->metrics);
 }
