@@ -20,16 +20,19 @@
 
 #include "server/server.h"
 
+/* After the default handshake_timeout nobody waits for the answer any longer */
+#define PATIENCE_MS (SRV_DEF_HANDSHAKE * 1000)
+
 void srv_swaps_init(struct srv_swaps *swaps)
 {
 	pthread_condattr_t attr;
 
-	*swaps = (struct srv_swaps){ 0 };
+	*swaps = (struct srv_swaps){ .patience = PATIENCE_MS };
 	srv_list_init(&swaps->dirs);
 	pthread_mutex_init(&swaps->lock, NULL);
-	pthread_cond_init(&swaps->changed, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&swaps->changed, &attr);
 	pthread_cond_init(&swaps->wake, &attr);
 	pthread_condattr_destroy(&attr);
 }
@@ -480,14 +483,22 @@ enum srv_swap_result srv_swap_look(const struct srv_export *export, const char *
 	return result;
 }
 
-/* Whoever has it in hand is waited for */
-static struct srv_swap_file *find_idle(struct srv_swap_dir *dir, const char *name)
+/*
+ * Find a file, which may be none.  Whoever has it in hand is waited for, but a
+ * disk that hangs must not take one thread of the pool after the other: false
+ * then.
+ */
+static bool find_idle(struct srv_swap_dir *dir, const char *name, struct srv_swap_file **f)
 {
-	struct srv_swap_file *f;
+	struct srv_swaps *swaps = dir->swaps;
+	int64_t end = srv_now_ms() + swaps->patience;
+	const struct timespec until = { .tv_sec = end / 1000, .tv_nsec = end % 1000 * 1000000 };
 
-	while ((f = find(dir, name)) && f->busy)
-		pthread_cond_wait(&dir->swaps->changed, &dir->swaps->lock);
-	return f;
+	while ((*f = find(dir, name)) && (*f)->busy) {
+		if (pthread_cond_timedwait(&swaps->changed, &swaps->lock, &until))
+			return false;
+	}
+	return true;
 }
 
 /* One more connection has the file, or did not get it: @o->error */
@@ -548,7 +559,12 @@ enum srv_swap_result srv_swap_open(const struct srv_export *export, const char *
 
 	*o = (struct srv_swap_opened){ .fd = -1, .what = "allocate memory for", .error = ENOMEM };
 	pthread_mutex_lock(&swaps->lock);
-	f = find_idle(dir, name);
+	if (!find_idle(dir, name, &f)) {
+		pthread_mutex_unlock(&swaps->lock);
+		o->what = "wait any longer for";
+		o->error = EBUSY;
+		return SRV_SWAP_FAILED;
+	}
 	result = may_use(export, f, who, o);
 	fresh = !f;
 	if (result == SRV_SWAP_OK && fresh)

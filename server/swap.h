@@ -79,6 +79,7 @@ struct srv_swaps {
 	pthread_cond_t changed; /* a file is not busy any longer */
 	pthread_cond_t wake;	/* for the thread that removes files */
 	struct srv_list dirs;
+	int64_t patience; /* with a file that somebody has in hand, in ms; never changed in use */
 	pthread_t thread;
 	bool running;
 	bool quit;

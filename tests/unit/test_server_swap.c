@@ -347,6 +347,32 @@ static void failed_again(void **state)
 	srv_swap_leave(o.file);
 }
 
+static void set_busy(struct srv_swap_file *f, bool busy)
+{
+	pthread_mutex_lock(&swaps.lock);
+	f->busy = busy;
+	pthread_mutex_unlock(&swaps.lock);
+}
+
+/* A file that a hanging disk keeps in somebody's hand is not waited for for ever */
+static void hangs(void **state)
+{
+	struct srv_swap_opened o;
+	struct srv_swap_file *f;
+
+	(void)state;
+	swaps.patience = 50;
+	bind_and_run();
+	assert_int_equal(open_as("swap-a", 1, &o), SRV_SWAP_OK);
+	f = o.file;
+	set_busy(f, true);
+	assert_int_equal(open_as("swap-a", 1, &o), SRV_SWAP_FAILED);
+	assert_int_equal(o.error, EBUSY);
+	assert_int_equal(f->users, 1);
+	set_busy(f, false);
+	srv_swap_leave(f);
+}
+
 /* Whose a file is, is known to the next server too; a client without a session leaves no note */
 static void noted(void **state)
 {
@@ -530,6 +556,7 @@ int main(void)
 		T(quota),
 		T(grace),
 		T(failed_again),
+		T(hangs),
 		T(noted),
 		T(out_of_force),
 		T(hostile_directory),
