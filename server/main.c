@@ -114,8 +114,21 @@ static FILE *open_pid_file(const struct srv_options *o, const char **path)
 	return f;
 }
 
-/* Leave the terminal; the parent has seen every error of the start by now */
-static int become_daemon(void)
+/* Closes the file, if there is one */
+static void write_pid(FILE *f, const char *path, pid_t pid)
+{
+	if (!f)
+		return;
+	fprintf(f, "%ld\n", (long)pid);
+	if (fclose(f))
+		nbd_warn("cannot write %s: %s", path, strerror(errno));
+}
+
+/*
+ * Leave the terminal; the parent has seen every error of the start by now.  It
+ * writes the process ID: whoever started the server may look for it right away.
+ */
+static int become_daemon(FILE *pid_file, const char *pid_path)
 {
 	pid_t pid = fork();
 	int fd;
@@ -124,8 +137,12 @@ static int become_daemon(void)
 		nbd_err("cannot fork: %s", strerror(errno));
 		return -1;
 	}
-	if (pid)
+	if (pid) {
+		write_pid(pid_file, pid_path, pid);
 		_exit(EXIT_SUCCESS);
+	}
+	if (pid_file)
+		fclose(pid_file);
 	setsid();
 	if (chdir("/") < 0)
 		nbd_warn("cannot change to /: %s", strerror(errno));
@@ -179,16 +196,13 @@ static int detach(const struct srv_options *o, struct srv_server *srv, const cha
 	}
 	/* What is opened for swap must be the user's, and the terminal sees what is wrong with it */
 	if (drop_privileges(srv->config) || srv_server_prepare(srv) ||
-	    (!o->foreground && become_daemon())) {
+	    (!o->foreground && become_daemon(pid_file, *pid_path))) {
 		if (pid_file)
 			fclose(pid_file);
 		return -1;
 	}
-	if (pid_file) {
-		fprintf(pid_file, "%ld\n", (long)getpid());
-		if (fclose(pid_file))
-			nbd_warn("cannot write %s: %s", *pid_path, strerror(errno));
-	}
+	if (o->foreground)
+		write_pid(pid_file, *pid_path, getpid());
 	return 0;
 }
 
