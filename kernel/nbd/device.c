@@ -194,6 +194,7 @@ struct nbd_device *nbd_device_add(int index, const char *prefix, unsigned int pa
 	init_waitqueue_head(&dev->setup);
 	nbd_queue_init(&dev->queue);
 	INIT_WORK(&dev->close_work, close_work);
+	INIT_WORK(&dev->forget_work, nbd_device_forget);
 
 	dev->tags.ops = &nbd_mq_ops;
 	/* One queue: any link may send any request, and the depth is the bound */
@@ -715,8 +716,9 @@ void nbd_device_teardown(struct nbd_device *dev)
 	}
 	mutex_unlock(&disk->open_mutex);
 	release(dev);
-	if (destroy)
-		nbd_device_forget(dev);
+	/* Not here: it waits for memory, and others may wait for our caller */
+	if (destroy && !queue_work(nbd_workqueue, &nbd_device_hold(dev)->forget_work))
+		nbd_device_put(dev);
 }
 
 /**

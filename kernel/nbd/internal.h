@@ -426,12 +426,13 @@ struct nbd_config {
  * @rings: sizes of receive rings, as they were last known (lock)
  * @registered: bytes of the reserve that the kernel keeps for it (lock)
  * @gone: being taken off the list of devices, for good (set with lock and
- *	  devices_lock, read with either)
+ *	  devices_lock; who reads it with neither may see it late)
  * @closed: the last close came after it went LIVE; set with open_mutex held,
  *	    cleared under @lock
  * @stale: disconnected by force, and whoever had it open has it open still
  * @ioctl: what the NBD_* ioctls have set for the next NBD_DO_IT, under @lock
  * @close_work: disconnects after the last close, NBD_CFLAG_DISCONNECT_ON_CLOSE
+ * @forget_work: removes it after a disconnect, NBD_CFLAG_DESTROY_ON_DISCONNECT
  * @debugfs: directory
  */
 struct nbd_device {
@@ -473,6 +474,7 @@ struct nbd_device {
 	} ioctl;
 
 	struct work_struct close_work;
+	struct work_struct forget_work;
 	struct dentry *debugfs;
 };
 
@@ -481,7 +483,7 @@ extern struct workqueue_struct *nbd_workqueue;
 struct nbd_device *nbd_device_get(int index, bool create);
 struct nbd_device *nbd_device_get_free(void);
 struct nbd_device *nbd_device_get_next(int *index);
-void nbd_device_forget(struct nbd_device *dev);
+void nbd_device_forget(struct work_struct *work);
 void nbd_memalloc_get(void);
 void nbd_memalloc_put(void);
 

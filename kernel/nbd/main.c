@@ -166,10 +166,11 @@ struct nbd_device *nbd_device_get_next(int *index)
 
 /**
  * nbd_device_forget() - remove a device, unless it is in use again
- * @dev: the device; the caller has a reference of its own
+ * @work: its forget_work, which has a reference to it
  */
-void nbd_device_forget(struct nbd_device *dev)
+void nbd_device_forget(struct work_struct *work)
 {
+	struct nbd_device *dev = container_of(work, struct nbd_device, forget_work);
 	bool gone;
 
 	/* Its number is not given to another before the last trace is gone */
@@ -188,6 +189,7 @@ void nbd_device_forget(struct nbd_device *dev)
 		spin_unlock(&devices_lock);
 	}
 	mutex_unlock(&create_lock);
+	nbd_device_put(dev);
 }
 
 /*
@@ -284,22 +286,21 @@ static void remove_all(void)
 	idr_destroy(&devices);
 }
 
-static int __init add_all(void)
+/* Whatever is missing is made on demand, and with one in use it is too late to fail */
+static void __init add_all(void)
 {
 	struct nbd_device *dev;
 	unsigned int i;
 
 	for (i = 0; i < nbds_max; i++) {
 		dev = nbd_device_get(i, true);
-		/* With one in use, as by udev, it is too late for an error */
-		if (IS_ERR(dev) && i)
+		if (IS_ERR(dev)) {
 			pr_warn("nbd: only %u of %u devices made, error %ld: more are made on demand\n",
 				i, nbds_max, PTR_ERR(dev));
-		if (IS_ERR(dev))
-			return i ? 0 : PTR_ERR(dev);
+			return;
+		}
 		nbd_device_put(dev);
 	}
-	return 0;
 }
 
 static int __init check_parameters(void)
@@ -349,18 +350,13 @@ static int __init nbd_init(void)
 	if (err)
 		goto err_neighbour;
 	nbd_debugfs_init();
-	/* Before the devices: once these are seen nothing may fail */
+	/* From here on somebody may have a device, and nothing fails */
 	err = nbd_netlink_register();
 	if (err)
 		goto err_netlink;
-	err = add_all();
-	if (err)
-		goto err_devices;
+	add_all();
 	return 0;
 
-err_devices:
-	nbd_netlink_unregister();
-	remove_all();
 err_netlink:
 	nbd_debugfs_exit();
 	nbd_neighbour_exit();

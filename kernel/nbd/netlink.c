@@ -3,9 +3,9 @@
  * The generic-netlink family "nbd": the mainline commands with their meaning,
  * and NBDX_CMD_GET on top.
  *
- * A CONNECT whose connections the kernel makes takes its time, and no handler
- * may sleep for long: generic netlink's semaphore is held around it, and with
- * one writer waiting nobody else in the machine gets a word in.  So that one
+ * A CONNECT takes its time, and memory if there is no device for it yet, and no
+ * handler may sleep for long: generic netlink's semaphore is held around it, and
+ * with one writer waiting nobody else in the machine gets a word in.  So that one
  * is carried out by a work item, which sends the acknowledgment itself.
  */
 #include <linux/capability.h>
@@ -73,7 +73,10 @@ static bool any_device(struct genl_info *info)
  * struct connect_job - a CONNECT to be carried out and answered later
  * @work: on nbd_workqueue
  * @index: of the device, -1: any that is free
- * @config: what it is to be
+ * @config: what it is to be; empty once it was taken
+ * @export: what it is, if sockets are handed over
+ * @socks: these; NULL where they were taken
+ * @nr_socks: their number, 0 if the kernel makes the connections
  * @net: where the answer goes, reference held
  * @portid: of whoever asked
  * @header: of the message that asked
@@ -88,6 +91,9 @@ struct connect_job {
 	struct work_struct work;
 	int index;
 	struct nbd_config config;
+	struct nbd_export export;
+	struct socket *socks[NBDX_MAX_LINKS];
+	unsigned int nr_socks;
 	struct net *net;
 	u32 portid;
 	struct nlmsghdr header;
@@ -144,6 +150,7 @@ static void acknowledge(struct connect_job *job, int err, const char *text)
 
 static void free_job(struct connect_job *job)
 {
+	nbd_attr_put_sockets(job->socks, job->nr_socks);
 	nlmsg_free(job->answer);
 	nlmsg_free(job->ack);
 	nbd_config_clear(&job->config);
@@ -175,16 +182,18 @@ static void run_connect(struct work_struct *work)
 		dev = job->index < 0 ? nbd_device_get_free() : nbd_device_get(job->index, true);
 		if (IS_ERR(dev))
 			break;
-		err = nbd_device_connect(dev, &job->config, NULL, NULL, why, sizeof(why));
+		err = nbd_device_connect(dev, &job->config, job->nr_socks ? &job->export : NULL,
+					 job->nr_socks ? job->socks : NULL, why, sizeof(why));
 		/* Somebody else was given the same one and was faster, or took it away */
-		if (err != -EBUSY || !job->config.addresses || tries == CONNECT_TRIES ||
+		if (err != -EBUSY || !job->config.net || tries == CONNECT_TRIES ||
 		    (job->index >= 0 && !READ_ONCE(dev->gone)))
 			break;
 		nbd_device_put(dev);
 	}
 	if (IS_ERR(dev)) {
-		acknowledge(job, PTR_ERR(dev), PTR_ERR(dev) == -ENOMEM ? "no memory for a device" :
-			    job->index < 0 ? "no device is free" : "there is no such device");
+		snprintf(text, sizeof(text), PTR_ERR(dev) == -EINVAL ? "there is no such device" :
+			 "cannot make the device: error %ld", -PTR_ERR(dev));
+		acknowledge(job, PTR_ERR(dev), text);
 	} else if (err) {
 		snprintf(text, sizeof(text), "%s: %s", dev->disk->disk_name, why);
 		acknowledge(job, err, text);
@@ -207,6 +216,23 @@ static void run_connect(struct work_struct *work)
 	module_put(THIS_MODULE);
 }
 
+/* Connected by whoever asks: the kernel cannot make them again */
+static int take_sockets(struct genl_info *info, struct connect_job *job)
+{
+	unsigned int n;
+	int err;
+
+	err = nbd_attr_sockets(info, job->socks, &n);
+	if (err)
+		return err;
+	job->nr_socks = n;
+	job->config.nr_links = n;
+	job->config.connect_timeout = 1;	/* nothing is left to connect */
+	job->export.flags = nbd_attr_u64(info, NBD_ATTR_SERVER_FLAGS, 0);
+	job->export.size = job->config.size;
+	return 0;
+}
+
 /* Return: -EINTR, by which netlink sends no acknowledgment of its own */
 static int connect_later(struct genl_info *info)
 {
@@ -227,6 +253,8 @@ static int connect_later(struct genl_info *info)
 	if (!job->answer || !job->ack)
 		goto err_job;
 	err = nbd_attr_config(info, &job->config);
+	if (!err && info->attrs[NBD_ATTR_SOCKETS])
+		err = take_sockets(info, job);
 	if (err)
 		goto err_job;
 	if (!try_module_get(THIS_MODULE)) {
@@ -246,47 +274,6 @@ err_job:
 	return err;
 }
 
-/* Sockets are connected already: nothing to wait for */
-static int connect_sockets(struct genl_info *info, struct nbd_device *dev)
-{
-	struct nbd_export export = { .flags = nbd_attr_u64(info, NBD_ATTR_SERVER_FLAGS, 0) };
-	struct socket *socks[NBDX_MAX_LINKS] = { };
-	struct nbd_config config = { };
-	struct sk_buff *answer;
-	unsigned int n = 0;
-	char why[256];
-	int err;
-
-	answer = index_message();
-	if (!answer)
-		return -ENOMEM;
-	err = nbd_attr_config(info, &config);
-	if (!err)
-		err = nbd_attr_sockets(info, socks, &n);
-	if (err) {
-		nbd_config_clear(&config);
-		nlmsg_free(answer);
-		return err;
-	}
-	config.nr_links = n;
-	config.connect_timeout = 1;	/* nothing is left to connect */
-	export.size = config.size;
-
-	err = nbd_device_connect(dev, &config, &export, socks, why, sizeof(why));
-	nbd_config_clear(&config);
-	nbd_attr_put_sockets(socks, n);
-	if (err) {
-		nbd_attr_say(info, "%s: %s", dev->disk->disk_name, why);
-		nlmsg_free(answer);
-		return err;
-	}
-	err = answer_index(answer, genl_info_net(info), info->snd_portid, info->snd_seq,
-			   dev->index);
-	if (err)
-		nbd_device_disconnect(dev, false);
-	return err;
-}
-
 static bool admin(struct sk_buff *skb, struct genl_info *info)
 {
 	if (netlink_capable(skb, CAP_SYS_ADMIN))
@@ -296,25 +283,18 @@ static bool admin(struct sk_buff *skb, struct genl_info *info)
 	return false;
 }
 
-static struct nbd_device *find_device(struct genl_info *info, bool create)
+static struct nbd_device *find_device(struct genl_info *info)
 {
 	u32 index = nbd_attr_u32(info, NBD_ATTR_INDEX, U32_MAX);
-	struct nbd_device *dev;
+	struct nbd_device *dev = nbd_device_get(index > INT_MAX ? -1 : (int)index, false);
 
-	if (create && any_device(info))
-		dev = nbd_device_get_free();
-	else
-		dev = nbd_device_get(index > INT_MAX ? -1 : (int)index, create);
-	if (IS_ERR(dev) && PTR_ERR(dev) != -ENOMEM)
+	if (IS_ERR(dev))
 		NL_SET_ERR_MSG(info->extack, "there is no such device");
 	return dev;
 }
 
 static int nbd_connect(struct sk_buff *skb, struct genl_info *info)
 {
-	struct nbd_device *dev;
-	int err, tries;
-
 	if (!admin(skb, info))
 		return -EPERM;
 	if (!info->attrs[NBD_ATTR_SOCKETS] == !info->attrs[NBDX_ATTR_ADDRESSES]) {
@@ -325,18 +305,7 @@ static int nbd_connect(struct sk_buff *skb, struct genl_info *info)
 		nbd_attr_say(info, "sockets need the size of the export");
 		return -EINVAL;
 	}
-	if (info->attrs[NBDX_ATTR_ADDRESSES])
-		return connect_later(info);
-	for (tries = 1;; tries++) {
-		dev = find_device(info, true);
-		if (IS_ERR(dev))
-			return PTR_ERR(dev);
-		err = connect_sockets(info, dev);
-		nbd_device_put(dev);
-		/* Somebody else may have been given the same device */
-		if (err != -EBUSY || !any_device(info) || tries == CONNECT_TRIES)
-			return err;
-	}
+	return connect_later(info);
 }
 
 static int nbd_disconnect(struct sk_buff *skb, struct genl_info *info)
@@ -347,7 +316,7 @@ static int nbd_disconnect(struct sk_buff *skb, struct genl_info *info)
 
 	if (!admin(skb, info))
 		return -EPERM;
-	dev = find_device(info, false);
+	dev = find_device(info);
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
 	err = disconnect_patiently(dev, force);
@@ -396,7 +365,7 @@ static int nbd_reconfigure(struct sk_buff *skb, struct genl_info *info)
 
 	if (!admin(skb, info))
 		return -EPERM;
-	dev = find_device(info, false);
+	dev = find_device(info);
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
 
@@ -455,7 +424,7 @@ static int put_items(struct sk_buff *msg, struct genl_info *info)
 	int index = 0, err = 0;
 
 	if (info->attrs[NBD_ATTR_INDEX]) {
-		dev = find_device(info, false);
+		dev = find_device(info);
 		if (IS_ERR(dev))
 			return PTR_ERR(dev);
 		err = put_item(msg, dev);
@@ -487,7 +456,7 @@ static int fill_items(struct sk_buff *msg, struct sk_buff *skb, struct genl_info
 
 static int fill_device(struct sk_buff *msg, struct sk_buff *skb, struct genl_info *info)
 {
-	struct nbd_device *dev = find_device(info, false);
+	struct nbd_device *dev = find_device(info);
 	int err;
 
 	if (IS_ERR(dev))
