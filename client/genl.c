@@ -174,7 +174,12 @@ int client_genl_ask(struct client_genl *genl, struct nl_msg *msg,
 	if (!msg)
 		return client_error_set(err, CLIENT_FAILED, "out of memory");
 	for (tries = 1;; tries++) {
-		ret = call_once(genl, msg, &call, err);
+		/* There is none when there was no memory for it, either */
+		ret = nl_socket_get_fd(genl->sk) < 0 ? connect_socket(genl, err) : 0;
+		if (!ret)
+			ret = call_once(genl, msg, &call, err);
+		else
+			answer->error = ENOMEM;
 		if (answer->error != ENOMEM || tries == ASK_TRIES)
 			break;
 		usleep(ASK_INTERVAL);
@@ -182,9 +187,7 @@ int client_genl_ask(struct client_genl *genl, struct nl_msg *msg,
 			forget(arg);
 		/* On the old socket a dump that broke off would still be under way */
 		nl_close(genl->sk);
-		ret = connect_socket(genl, err);
-		if (ret)
-			break;
+		nl_socket_set_local_port(genl->sk, 0);
 	}
 	nlmsg_free(msg);
 	return ret;
