@@ -12,7 +12,7 @@
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 
-#if __has_include(<net/memalloc.h>)
+#ifdef REGISTRAR_CAN
 #include <net/memalloc.h>
 #else
 static int mem_reserve_add(long bytes)

@@ -238,7 +238,7 @@ destroyed() {
 		disconnected /tmp/first nbd-client -d /dev/nb41 &
 		disconnected /tmp/second nbd-client -d /dev/nb41
 		wait $!
-		[ ! -e /sys/block/nb41 ] || _left=$((_left + 1))
+		until_true 5 test ! -e /sys/block/nb41 || _left=$((_left + 1))
 	done
 	same 'two disconnect a device that is destroyed by it: nobody is refused' \
 		"$(wc -l < /tmp/refused)" 0

@@ -50,7 +50,11 @@ end_device() {
 # from, NAME_done and NAME_refused look at what it left, NAME_after clears up.
 load_before() { :; }
 load_do() { insmod /lib/modules/nbd.ko nbds_max=1; }
-load_done() { test -b /dev/nb0 && rmmod nbd; }
+# A device that could not be made is, when it is asked for
+load_done() {
+	test -b /dev/nb0 || { connect_do && is_connected && end_device; } || return 1
+	rmmod nbd
+}
 load_refused() { ! grep -q '^nbd ' /proc/modules; }
 load_after() { :; }
 
