@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -85,8 +86,14 @@ int srv_swap_file_open(int dir, const char *name, uint64_t *size, const char **w
 
 static int reserve(int fd, uint64_t size)
 {
+	struct statvfs fs;
 	int ret;
 
+	/* One that fails takes all there is first, and meanwhile others get none */
+	if (!fstatvfs(fd, &fs) && fs.f_bavail < size / fs.f_frsize) {
+		errno = ENOSPC;
+		return -1;
+	}
 	do {
 		ret = fallocate(fd, 0, 0, (off_t)size);
 	} while (ret < 0 && errno == EINTR);
