@@ -137,6 +137,16 @@ vmstat() {
 	sed -n "s/^$1 //p" /proc/vmstat
 }
 
+# hog_mb MB: MB, for a guest that has its full size; another gets what is more than it
+# has by 40 MB
+hog_mb() {
+	if [ "$MEM_MB" -ge 128 ]; then
+		echo "$1"
+	else
+		awk '$1 == "MemAvailable:" { print int($2 / 1024) + 40 }' /proc/meminfo
+	fi
+}
+
 # swap_hog OPTION...: swap on device 0, memhog with these options until the host
 # says `over`, and everything put away again
 swap_hog() {
@@ -226,7 +236,7 @@ starved_guest() {
 		echo "$_level $_hold" > /sys/module/eater/parameters/hold
 	) <&3 &
 	say swapping
-	hog -n 4 -m 220 -t $((30 + _hold)) -s $((90 * SLOW))
+	hog -n 4 -m "$(hog_mb 220)" -t $((30 + _hold)) -s $((90 * SLOW))
 	probe_end 60
 	swap_off 0
 }
@@ -260,7 +270,7 @@ levelled_guest() {
 	probe_begin "$1"
 	shift
 	say swapping
-	memhog -n 4 -m 220 -t 3600 -s $((120 * SLOW)) &
+	memhog -n 4 -m "$(hog_mb 220)" -t 3600 -s $((120 * SLOW)) &
 	_hog=$!
 	await hold
 	"$@"

@@ -160,26 +160,31 @@ run_one() {
 	rm -f "$RUN/slice.tap"
 }
 
-# kernel_overhead: MB that a debug kernel has for itself (KASAN's shadow, lockdep's
-# tables, more text) and that a scenario's guest is given in addition
-kernel_overhead() {
-	kernel_has KASAN && echo 60 || echo 0
+# guest_mb MB: what a guest is given that a scenario wants MB for.  A debug kernel has
+# 60 for itself (KASAN's shadow, lockdep's tables, more text); since it pages slowly, a
+# hundred pages a second, memhog gets no more than 128 beside that to fill.
+guest_mb() {
+	kernel_has KASAN || { echo "$1" && return; }
+	case $GROUP_PROGRAMS in
+	*memhog*) [ "$1" -le 128 ] || set -- 128 ;;
+	esac
+	echo $(($1 + 60))
 }
 
-# load_mb MB: what workloads take for the size of such a guest: a debug kernel pages
-# slowly, a hundred pages a second, and less than half of the load swap as well
+# load_mb MB: what workloads take for the size of such a guest: on a debug kernel less
+# than half of the load swaps as well
 load_mb() {
-	kernel_has KASAN && echo $(($1 * 9 / 20)) || echo "$1"
+	kernel_has KASAN && echo $((($(guest_mb "$1") - 60) * 9 / 20)) || echo "$1"
 }
 
 # group_boot NAME...: one guest fit for all of them
 group_boot() {
-	_mods='' _progs='' _par='' _uses='' GROUP_KMODS=''
+	_mods='' _par='' _uses='' GROUP_KMODS='' GROUP_PROGRAMS=''
 	GROUP_MEM=0 GROUP_RELAY=
 	for _s in "$@"; do
 		scenario_load "$_s"
 		_mods="$_mods $modules"
-		_progs="$_progs $programs"
+		GROUP_PROGRAMS="$GROUP_PROGRAMS $programs"
 		GROUP_KMODS="$GROUP_KMODS $kmods"
 		_par=$params
 		_uses="$_uses $uses"
@@ -193,8 +198,8 @@ group_boot() {
 	_console=$RUN/console.log
 	VM_START=$(date +%s)
 	# shellcheck disable=SC2086 # a list of words
-	initramfs "$RUN/initrd.cpio" "$_mods" "$_par" "$_progs" "$@" $_uses
-	vm_boot $((GROUP_MEM + $(kernel_overhead))) "$RUN/initrd.cpio" "$_console" || return
+	initramfs "$RUN/initrd.cpio" "$_mods" "$_par" "$GROUP_PROGRAMS" "$@" $_uses
+	vm_boot "$(guest_mb "$GROUP_MEM")" "$RUN/initrd.cpio" "$_console" || return
 	CONSOLE_INIT=$(grep -abo 'Run /init as init process' "$_console" | tail -n 1 | cut -d: -f1)
 }
 

@@ -26,7 +26,7 @@ prepare() {
 guest() {
 	udphoard -n 64 &
 	_udphoard=$!
-	hog_start -n 4 -m 220 -t 3600 -s $((60 * SLOW))
+	hog_start -n 4 -m "$(hog_mb 220)" -t 3600 -s $((60 * SLOW))
 	metric "min_free_kbytes=$(cat /proc/sys/vm/min_free_kbytes)"
 	await over
 	hog_end
