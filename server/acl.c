@@ -11,6 +11,7 @@
 
 #include "common/log.h"
 #include "common/parse.h"
+#include "server/address.h"
 
 #define BLANKS " \t\r\n"
 
@@ -22,22 +23,6 @@ static bool same_prefix(const uint8_t *a, const uint8_t *b, unsigned int bits)
 	if (memcmp(a, b, bytes))
 		return false;
 	return !rest || !((a[bytes] ^ b[bytes]) & (0xff << (8 - rest)));
-}
-
-/* The bytes of a client's address; an IPv4 client may come through an IPv6 socket */
-static const uint8_t *address_bytes(const struct sockaddr *addr, int *family)
-{
-	const struct sockaddr_in6 *in6 = (const void *)addr;
-
-	*family = addr->sa_family;
-	if (addr->sa_family == AF_INET)
-		return (const void *)&((const struct sockaddr_in *)(const void *)addr)->sin_addr;
-	if (addr->sa_family != AF_INET6)
-		return NULL;
-	if (!IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
-		return in6->sin6_addr.s6_addr;
-	*family = AF_INET;
-	return in6->sin6_addr.s6_addr + 12;
 }
 
 int srv_acl_match(const char *line, const struct sockaddr *addr)
@@ -73,7 +58,7 @@ int srv_acl_match(const char *line, const struct sockaddr *addr)
 	}
 	if (inet_pton(family, word, net) != 1)
 		return -1;
-	bytes = address_bytes(addr, &peer);
+	bytes = srv_address_bytes(addr, &peer);
 	return bytes && peer == family && same_prefix(net, bytes, (unsigned int)bits);
 }
 

@@ -36,6 +36,7 @@ struct srv_export {
 	char *virtstyle;   /* or NULL: what %s in @path means */
 	uint64_t size;	   /* 0: the file's own */
 	uint64_t max_connections; /* 0: no limit */
+	uint64_t max_per_address; /* the same, of one address */
 	uint64_t timeout;	  /* seconds a client may be idle; 0: for ever */
 	bool readonly;
 	bool flush;
@@ -69,10 +70,12 @@ struct srv_config {
 	bool allowlist;
 	uint64_t loops; /* 0: one for each core */
 	enum srv_io io;
-	uint64_t buffer_memory; /* for the data of requests, of all clients */
-	uint64_t client_memory; /* and of one connection */
-	uint64_t max_threads;	/* reads, and changes, of one client at the disk at a time */
+	uint64_t buffer_memory;	 /* for the data of requests, of all clients */
+	uint64_t client_memory;	 /* and of one connection */
+	uint64_t address_memory; /* and of one address; 0: no limit */
+	uint64_t max_threads;	 /* reads, and changes, of one client at the disk at a time */
 	uint64_t max_clients;
+	uint64_t max_per_address;   /* clients; 0: no limit */
 	uint64_t handshake_timeout; /* seconds */
 	int log_level;		    /* the least urgent priority that is written */
 	enum nbd_log_format log_format;

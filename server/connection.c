@@ -496,6 +496,8 @@ static void gone(struct srv_conn *c)
 	srv_list_del(&c->ready);
 	srv_list_del(&c->timed);
 	srv_list_del(&c->waiting);
+	if (c->share)
+		srv_share_put(l->shares, c->share);
 	atomic_fetch_sub(&l->clients, 1);
 	unregister(c);
 }
@@ -594,6 +596,8 @@ void srv_conn_stopping(struct srv_conn *c)
 void srv_conn_attached(struct srv_conn *c, int error)
 {
 	c->last_io = c->loop->now;
+	if (c->listed->address_memory && c->address.kind)
+		c->share = srv_share_get(c->loop->shares, &c->address);
 	if (nbd_log_level() >= LOG_DEBUG && srv_server_may_log(c->srv))
 		nbd_log_about(c->peer, NULL, LOG_DEBUG, "client %s connects", c->peer);
 	if (error)
@@ -653,10 +657,12 @@ static struct srv_conn *conn_new(struct srv_server *srv, int fd,
 	c->srv = srv;
 	c->fd = fd;
 	c->addr = *addr;
+	c->address = srv_address_of((const struct sockaddr *)addr);
 	srv_list_init(&c->all);
 	srv_list_init(&c->ready);
 	srv_list_init(&c->timed);
 	srv_list_init(&c->waiting);
+	srv_list_init(&c->crowded);
 	for (kind = 0; kind < SRV_DISK_KINDS; kind++)
 		srv_req_queue_init(&c->pending[kind]);
 	srv_req_queue_init(&c->replies);
@@ -672,15 +678,33 @@ static struct srv_conn *conn_new(struct srv_server *srv, int fd,
 	return c;
 }
 
-/* Count the client and put it on the server's list, if there is room for it */
-static bool register_conn(struct srv_conn *c)
+/* Has the client's address all the connections it may have?  srv->lock is held. */
+static bool address_full(const struct srv_conn *c)
+{
+	uint64_t max = c->srv->config->max_per_address, n = 0;
+	const struct srv_conn *other;
+
+	if (!max || !c->address.kind)
+		return false;
+	for (other = c->srv->conns; other && n < max; other = other->next)
+		n += srv_address_same(&other->address, &c->address);
+	return n >= max;
+}
+
+/* Count the client and put it on the server's list, if there is room for it: 0, or why not */
+static int register_conn(struct srv_conn *c)
 {
 	struct srv_server *srv = c->srv;
-	bool room;
+	int ret = 0;
 
 	pthread_mutex_lock(&srv->lock);
-	room = srv->clients < srv->config->max_clients;
-	if (room) {
+	if (srv->clients >= srv->config->max_clients) {
+		atomic_fetch_add(&srv->refused[SRV_REFUSED_CLIENTS], 1);
+		ret = -EUSERS;
+	} else if (address_full(c)) {
+		atomic_fetch_add(&srv->refused[SRV_REFUSED_ADDRESS], 1);
+		ret = -EDQUOT;
+	} else {
 		srv->clients++;
 		c->id = ++srv->came;
 		c->next = srv->conns;
@@ -689,13 +713,14 @@ static bool register_conn(struct srv_conn *c)
 		srv->conns = c;
 	}
 	pthread_mutex_unlock(&srv->lock);
-	return room;
+	return ret;
 }
 
 int srv_conn_start(struct srv_server *srv, struct srv_loop *own, int fd,
 		   const struct sockaddr_storage *addr)
 {
 	struct srv_conn *c;
+	int ret;
 
 	srv_socket_tune(fd, addr->ss_family);
 	c = conn_new(srv, fd, addr);
@@ -703,11 +728,12 @@ int srv_conn_start(struct srv_server *srv, struct srv_loop *own, int fd,
 		close(fd);
 		return -ENOMEM;
 	}
-	if (!register_conn(c)) {
+	ret = register_conn(c);
+	if (ret) {
 		close(fd);
 		srv_config_put(c->listed);
 		free(c);
-		return -EUSERS;
+		return ret;
 	}
 	srv_loop_assign(srv, own, c);
 	return 0;

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
+#include "server/address.h"
 #include "server/backend.h"
 #include "server/list.h"
 #include "server/loop.h"
@@ -65,10 +66,13 @@ struct srv_conn {
 
 	struct srv_loop *loop;			    /* set before the loop gets it */
 	struct srv_list all, ready, timed, waiting; /* the loop's lists of these names */
+	struct srv_list crowded;		    /* on @share's list waiting */
 	int fd;
 	struct sockaddr_storage addr;
-	char peer[SRV_PEER_LEN];   /* addr, for messages */
-	struct srv_config *listed; /* in force when the client came: what LIST shows */
+	struct srv_address address; /* the same, for limits */
+	struct srv_share *share;    /* of the loop's memory; NULL: no limit */
+	char peer[SRV_PEER_LEN];    /* addr, for messages */
+	struct srv_config *listed;  /* in force when the client came: what LIST shows */
 
 	/* The export: the pool's while one of its jobs is out */
 	struct srv_config *config; /* holds @export */
@@ -89,7 +93,7 @@ struct srv_conn {
 	int64_t fence_end;
 	int64_t deadline;  /* of the handshake, and later of lingering; 0: none */
 	int64_t last_io;   /* when something was last received or sent */
-	int64_t wait_from; /* on the loop's list waiting since */
+	int64_t wait_from; /* for memory since */
 	struct nbd_log_limit log_limit;
 	int64_t nospace_due; /* when to tell of writes without space that were kept back; 0: none */
 

@@ -398,6 +398,18 @@ static void add_up(struct srv_stats *stats, struct srv_sums *sums)
 		srv_counted_add(stats, at, sums);
 }
 
+/* Clients refused, by the limit they ran into */
+static json_t *refusals(const struct srv_server *srv)
+{
+	json_t *all = json_object();
+	unsigned int i;
+
+	for (i = 0; i < SRV_REFUSALS; i++)
+		json_object_set_new(all, srv_refusal_name(i),
+				    number(atomic_load(&srv->refused[i])));
+	return all;
+}
+
 static void put_status(struct srv_visitor *v)
 {
 	struct srv_server *srv = v->srv;
@@ -416,7 +428,7 @@ static void put_status(struct srv_visitor *v)
 		errors += sums.errors[i];
 	}
 	put_line(v, json_pack("{s:{s:s,s:i,s:f,s:f,s:b,s:s,s:i,s:s,s:i,s:i,s:i,s:o,s:o,s:o,s:o,s:o,"
-			      "s:o,s:o,s:o}}",
+			      "s:o,s:o,s:o,s:o}}",
 			      "status", "version", NBSWAP_VERSION, "pid", (int)getpid(), "started",
 			      (double)srv->started / 1000, "uptime",
 			      (double)(srv_now_ms() - srv->started_ms) / 1000, "stopping",
@@ -425,10 +437,11 @@ static void put_status(struct srv_visitor *v)
 			      srv->loops[0].has_ring ? "uring" : "threads", "exports",
 			      (int)config->exports->len, "clients", (int)clients, "fencing",
 			      (int)atomic_load(&srv->fencing), "clients_total", number(came),
-			      "in_flight", number(sums.in_flight), "requests", number(requests),
-			      "errors", number(errors), "dropped", number(sums.dropped),
-			      "bytes_read", number(sums.bytes[SRV_READ]), "bytes_written",
-			      number(sums.bytes[SRV_WRITE]), "swap", swap_sections(config)));
+			      "refused", refusals(srv), "in_flight", number(sums.in_flight),
+			      "requests", number(requests), "errors", number(errors), "dropped",
+			      number(sums.dropped), "bytes_read", number(sums.bytes[SRV_READ]),
+			      "bytes_written", number(sums.bytes[SRV_WRITE]), "swap",
+			      swap_sections(config)));
 	srv_config_put(config);
 }
 

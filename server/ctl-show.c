@@ -186,6 +186,23 @@ static void show_sections(FILE *out, const json_t *sections)
 	}
 }
 
+/* A line for the limits that clients have run into, if they have */
+static void show_refusals(FILE *out, json_t *refused)
+{
+	const char *limit, *before = "refused      ";
+	json_t *n;
+
+	json_object_foreach(refused, limit, n) {
+		if (!json_integer_value(n))
+			continue;
+		fprintf(out, "%s%" JSON_INTEGER_FORMAT " for %s", before, json_integer_value(n),
+			limit);
+		before = ", ";
+	}
+	if (*before == ',')
+		fprintf(out, "\n");
+}
+
 void srv_ctl_show_status(FILE *out, const json_t *s)
 {
 	char a[SRV_CTL_TEXT], b[SRV_CTL_TEXT];
@@ -199,8 +216,10 @@ void srv_ctl_show_status(FILE *out, const json_t *s)
 	if (integer(s, "fencing"))
 		fprintf(out, ", %d waiting for older connections of their sessions",
 			(int)integer(s, "fencing"));
+	fprintf(out, "\n");
+	show_refusals(out, json_object_get(s, "refused"));
 	fprintf(out,
-		"\nrequests     %" JSON_INTEGER_FORMAT " answered, %" JSON_INTEGER_FORMAT
+		"requests     %" JSON_INTEGER_FORMAT " answered, %" JSON_INTEGER_FORMAT
 		" with an error; %" JSON_INTEGER_FORMAT " in flight, %" JSON_INTEGER_FORMAT
 		" dropped\n",
 		integer(s, "requests"), integer(s, "errors"), integer(s, "in_flight"),

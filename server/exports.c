@@ -42,16 +42,38 @@ const char *srv_conn_claimed_name(const struct srv_conn *c)
 	return c->claimed->swapdir ? (c->swap ? c->swap->name : NULL) : c->claimed->name;
 }
 
+/* Is there room for one more besides @n connections, of which @here come from its address? */
+static bool has_room(struct srv_conn *c, uint64_t n, uint64_t here, char *why, size_t len)
+{
+	const struct srv_export *export = c->export;
+	bool full = export->max_connections && n >= export->max_connections;
+
+	if (full) {
+		snprintf(why, len, "export '%.80s' has its maximum of %llu connections",
+			 export->name, (unsigned long long)export->max_connections);
+	} else if (export->max_per_address && here >= export->max_per_address) {
+		snprintf(why, len,
+			 "export '%.60s' has its maximum of %llu connections from this client's "
+			 "address",
+			 export->name, (unsigned long long)export->max_per_address);
+	} else {
+		return true;
+	}
+	atomic_fetch_add(&c->srv->refused[full ? SRV_REFUSED_CONNECTIONS : SRV_REFUSED_ADDRESS], 1);
+	return false;
+}
+
 /*
  * Count the client against its export's maximum, unless it only wants
- * information.  @shared: every other client of the export has the same file;
- * after a file has been replaced those who came before still have the old one.
+ * information; on refusal @why says which.  @shared: every other client of the
+ * export has the same file; after a file has been replaced those who came before
+ * still have the old one.
  */
-static bool claim(struct srv_conn *c, bool count, bool *shared)
+static bool claim(struct srv_conn *c, bool count, bool *shared, char *why, size_t len)
 {
 	const struct srv_export *export = c->export;
 	struct srv_conn *other;
-	uint64_t n = 0;
+	uint64_t n = 0, here = 0;
 	bool room;
 
 	*shared = true;
@@ -61,11 +83,12 @@ static bool claim(struct srv_conn *c, bool count, bool *shared)
 		if (other == c || !other->claimed || strcmp(other->claimed->name, export->name))
 			continue;
 		n++;
+		here += c->address.kind && srv_address_same(&other->address, &c->address);
 		if (c->backend && other->swap == c->swap &&
 		    memcmp(other->claimed_id, c->backend->id, sizeof(c->claimed_id)))
 			*shared = false;
 	}
-	room = !count || !export->max_connections || n < export->max_connections;
+	room = !count || has_room(c, n, here, why, len);
 	c->claimed = count && room ? export : NULL;
 	if (c->backend)
 		memcpy(c->claimed_id, c->backend->id, sizeof(c->claimed_id));
@@ -300,7 +323,7 @@ static enum srv_open_result open_export(struct srv_conn *c, uint64_t *size, bool
 		return SRV_OPEN_POLICY;
 	}
 	/* No file is made for one too many */
-	room = !export->swapdir || claim(c, counts(c->session.opt), shared);
+	room = !export->swapdir || claim(c, counts(c->session.opt), shared, why, len);
 	if (room && export->swapdir) {
 		result = open_swap(c, size, why, len);
 		if (result != SRV_OPEN_OK)
@@ -309,11 +332,8 @@ static enum srv_open_result open_export(struct srv_conn *c, uint64_t *size, bool
 		snprintf(why, len, "export '%.80s' cannot be opened on the server", name);
 		return SRV_OPEN_UNKNOWN;
 	}
-	if (!room || !claim(c, counts(c->session.opt), shared)) {
-		snprintf(why, len, "export '%.80s' has its maximum of %llu connections", name,
-			 (unsigned long long)export->max_connections);
+	if (!room || !claim(c, counts(c->session.opt), shared, why, len))
 		return SRV_OPEN_POLICY;
-	}
 	return SRV_OPEN_OK;
 }
 

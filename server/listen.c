@@ -172,6 +172,15 @@ static enum srv_accept_result no_room(struct srv_server *srv)
 	return SRV_ACCEPT_PAUSE;
 }
 
+static const char *why_turned_away(int err)
+{
+	if (err == -EUSERS)
+		return "max_clients clients are connected";
+	if (err == -EDQUOT)
+		return "its address has maxperaddress connections";
+	return strerror(-err);
+}
+
 enum srv_accept_result srv_listen_accept(struct srv_server *srv, struct srv_loop *own, int fd)
 {
 	struct sockaddr_storage addr = { 0 };
@@ -189,8 +198,7 @@ enum srv_accept_result srv_listen_accept(struct srv_server *srv, struct srv_loop
 		if (ret && srv_server_may_log(srv)) {
 			srv_peer_name(&addr, peer, sizeof(peer));
 			nbd_log_about(peer, NULL, LOG_WARNING, "client %s turned away: %s", peer,
-				      ret == -EUSERS ? "max_clients clients are connected" :
-						       strerror(-ret));
+				      why_turned_away(ret));
 		}
 		return SRV_ACCEPTED;
 	}

@@ -225,8 +225,7 @@ static void tick(struct srv_loop *l)
 		next = item->next;
 		srv_conn_tick(srv_entry(item, struct srv_conn, timed));
 	}
-	if (!srv_list_empty(&l->waiting))
-		srv_room_reclaim(l);
+	srv_room_reclaim(l);
 	/* Nothing is under way: what the last requests needed is not kept for the next ones */
 	if (!l->arena.used && l->arena.warm)
 		srv_arena_trim(&l->arena);
@@ -252,8 +251,8 @@ static int timeout(const struct srv_loop *l)
 		return 0;
 	if (l->has_ring && io_uring_sq_ready(&l->ring))
 		return 1;
-	if (srv_list_empty(&l->timed) && srv_list_empty(&l->waiting) && !l->paused_until &&
-	    (l->arena.used || !l->arena.warm))
+	if (srv_list_empty(&l->timed) && srv_list_empty(&l->waiting) &&
+	    srv_list_empty(&l->crowded) && !l->paused_until && (l->arena.used || !l->arena.warm))
 		return -1;
 	left = l->next_tick - srv_now_ms();
 	return left < 0 ? 0 : left > SRV_TICK_MS ? SRV_TICK_MS : (int)left;
@@ -325,7 +324,9 @@ static int init_loop(struct srv_server *srv, struct srv_loop *l)
 	srv_list_init(&l->ready);
 	srv_list_init(&l->timed);
 	srv_list_init(&l->waiting);
+	srv_list_init(&l->crowded);
 	srv_list_init(&l->incoming);
+	l->shares = srv_shares_new();
 	pthread_mutex_init(&l->lock, NULL);
 	l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -346,6 +347,8 @@ static void destroy_loop(struct srv_loop *l)
 	while (l->n_spares)
 		srv_conn_spare_free(l->spares[--l->n_spares]);
 	srv_arena_destroy(&l->arena);
+	if (l->shares)
+		g_hash_table_unref(l->shares);
 	if (l->requests)
 		munmap(l->requests, SRV_LOOP_REQUESTS * sizeof(struct srv_req));
 	if (l->wake_fd >= 0)

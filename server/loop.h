@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "server/address.h"
 #include "server/arena.h"
 #include "server/list.h"
 #include "server/pool.h"
@@ -51,6 +52,8 @@ struct srv_loop {
 	struct srv_list ready;	       /* to be run next */
 	struct srv_list timed;	       /* that have a deadline */
 	struct srv_list waiting;       /* for memory, in the order they came */
+	struct srv_list crowded;       /* shares that somebody waits for */
+	GHashTable *shares;	       /* of addresses, for those that have a limit */
 	void *spares[SRV_LOOP_SPARES]; /* handshake buffers */
 	unsigned int n_spares;
 	int64_t next_tick;

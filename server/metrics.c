@@ -214,7 +214,7 @@ static void put_head(struct srv_visitor *v, const char *name, const char *type, 
 static void put_server(struct srv_visitor *v)
 {
 	struct srv_server *srv = v->srv;
-	unsigned int clients;
+	unsigned int clients, i;
 	uint64_t came;
 
 	pthread_mutex_lock(&srv->lock);
@@ -230,6 +230,11 @@ static void put_server(struct srv_visitor *v)
 	g_string_append_printf(v->out, "nbd_server_clients %u\n", clients);
 	put_head(v, "nbd_server_clients_total", "counter", "Connections since the start.");
 	g_string_append_printf(v->out, "nbd_server_clients_total %llu\n", (unsigned long long)came);
+	put_head(v, "nbd_server_refused_total", "counter", "Clients refused for a limit.");
+	for (i = 0; i < SRV_REFUSALS; i++)
+		g_string_append_printf(v->out, "nbd_server_refused_total{limit=\"%s\"} %llu\n",
+				       srv_refusal_name(i),
+				       (unsigned long long)atomic_load(&srv->refused[i]));
 }
 
 /* Of each section for swap; nothing at all when there is none */

@@ -2,7 +2,8 @@
 /*
  * Places and memory for requests, which all connections of a loop share: who
  * finds none waits in the order they came, and has it from whoever gives some
- * back, or from somebody who makes no use of it.
+ * back, or from somebody who makes no use of it.  Those from one address wait for
+ * each other before they wait for all.
  */
 #include "server/connection.h"
 
@@ -19,6 +20,22 @@ void srv_room_put_back(struct srv_req *req)
 	l->free_requests = req;
 }
 
+/* Who has waited longest for the address's own memory tries */
+static void wake_share(struct srv_loop *l, struct srv_share *share)
+{
+	if (!srv_list_empty(&share->waiting))
+		srv_list_add(&l->ready,
+			     &srv_entry(share->waiting.next, struct srv_conn, crowded)->ready);
+	else
+		srv_list_del(&share->crowded);
+}
+
+static void give_back(struct srv_loop *l, struct srv_share *share, size_t size)
+{
+	share->memory -= size;
+	wake_share(l, share);
+}
+
 void srv_room_free(struct srv_req *req)
 {
 	struct srv_conn *c = req->conn;
@@ -28,6 +45,8 @@ void srv_room_free(struct srv_req *req)
 		srv_count_drop(&c->counters, c->shard);
 	if (req->buf) {
 		c->memory -= srv_arena_size(req->size);
+		if (c->share)
+			give_back(l, c->share, srv_arena_size(req->size));
 		srv_arena_put(&l->arena, req->buf);
 	}
 	srv_room_put_back(req);
@@ -62,10 +81,36 @@ static void wait_for_memory(struct srv_conn *c)
 	srv_list_add(&c->loop->waiting, &c->waiting);
 }
 
+/* May the client's address have @size more?  It waits apart from others if not. */
+static bool fits_share(struct srv_conn *c, size_t size)
+{
+	struct srv_share *share = c->share;
+	size_t limit;
+
+	if (!share)
+		return true;
+	limit = c->listed->address_memory / c->srv->n_loops;
+	/* The largest request must do */
+	if (limit < SRV_ARENA_MAX)
+		limit = SRV_ARENA_MAX;
+	if (share->memory + size <= limit &&
+	    (srv_list_empty(&share->waiting) || share->waiting.next == &c->crowded))
+		return true;
+	if (srv_list_empty(&c->crowded))
+		c->wait_from = c->loop->now;
+	srv_list_add(&share->waiting, &c->crowded);
+	srv_list_add(&c->loop->crowded, &share->crowded);
+	return false;
+}
+
 void srv_room_got(struct srv_conn *c)
 {
 	struct srv_loop *l = c->loop;
 
+	if (!srv_list_empty(&c->crowded)) {
+		srv_list_del(&c->crowded);
+		wake_share(l, c->share);
+	}
 	if (srv_list_empty(&c->waiting))
 		return;
 	srv_list_del(&c->waiting);
@@ -121,6 +166,8 @@ bool srv_room_memory(struct srv_conn *c, struct srv_req *req)
 	/* Its own requests give it back */
 	if (c->memory && c->memory + size > c->listed->client_memory)
 		return false;
+	if (!fits_share(c, size))
+		return false;
 	if (my_turn(c))
 		req->buf = srv_arena_get(&c->loop->arena, req->size);
 	if (!req->buf) {
@@ -129,12 +176,14 @@ bool srv_room_memory(struct srv_conn *c, struct srv_req *req)
 	}
 	srv_room_got(c);
 	c->memory += size;
+	if (c->share)
+		c->share->memory += size;
 	return true;
 }
 
-void srv_room_reclaim(struct srv_loop *l)
+/* For @first, who waits for memory of its address (@share) or of all (NULL) */
+static void reclaim(struct srv_loop *l, const struct srv_share *share, const struct srv_conn *first)
 {
-	const struct srv_conn *first = srv_entry(l->waiting.next, struct srv_conn, waiting);
 	struct srv_conn *c, *worst = NULL;
 	struct srv_list *item;
 
@@ -143,8 +192,8 @@ void srv_room_reclaim(struct srv_loop *l)
 	for (item = l->all.next; item != &l->all; item = item->next) {
 		c = srv_entry(item, struct srv_conn, all);
 		/* The disk's delay is not the client's */
-		if (!c->n_requests || c->at_disk[SRV_DISK_READS] || c->at_disk[SRV_DISK_CHANGES] ||
-		    l->now - c->last_io < RECLAIM_MS)
+		if ((share && c->share != share) || !c->n_requests || c->at_disk[SRV_DISK_READS] ||
+		    c->at_disk[SRV_DISK_CHANGES] || l->now - c->last_io < RECLAIM_MS)
 			continue;
 		if (!worst || c->memory > worst->memory)
 			worst = c;
@@ -153,4 +202,17 @@ void srv_room_reclaim(struct srv_loop *l)
 		return;
 	srv_conn_cut(worst, "it holds memory that others wait for, and neither sends nor reads");
 	srv_list_add(&l->ready, &worst->ready);
+}
+
+void srv_room_reclaim(struct srv_loop *l)
+{
+	const struct srv_share *share;
+	struct srv_list *item;
+
+	if (!srv_list_empty(&l->waiting))
+		reclaim(l, NULL, srv_entry(l->waiting.next, struct srv_conn, waiting));
+	for (item = l->crowded.next; item != &l->crowded; item = item->next) {
+		share = srv_entry(item, struct srv_share, crowded);
+		reclaim(l, share, srv_entry(share->waiting.next, struct srv_conn, crowded));
+	}
 }

@@ -22,6 +22,17 @@ int64_t srv_now_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+const char *srv_refusal_name(enum srv_refusal why)
+{
+	static const char *const names[] = {
+		[SRV_REFUSED_CLIENTS] = "max_clients",
+		[SRV_REFUSED_CONNECTIONS] = "maxconnections",
+		[SRV_REFUSED_ADDRESS] = "maxperaddress",
+	};
+
+	return names[why];
+}
+
 int srv_server_init(struct srv_server *srv, struct srv_config *config)
 {
 	*srv = (struct srv_server){ .config = config, .idle_fd = -1 };

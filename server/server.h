@@ -20,6 +20,14 @@
 /* and how long a client has to hang up once it has been told */
 #define SRV_LINGER_MS 1000
 
+/* Limits for which clients have been refused */
+enum srv_refusal {
+	SRV_REFUSED_CLIENTS,	 /* max_clients */
+	SRV_REFUSED_CONNECTIONS, /* maxconnections of an export */
+	SRV_REFUSED_ADDRESS,	 /* maxperaddress, of an export or of all */
+	SRV_REFUSALS,
+};
+
 struct srv_conn;
 
 struct srv_server {
@@ -31,7 +39,8 @@ struct srv_server {
 	struct srv_pool pool;
 	struct srv_stats stats;
 	struct srv_swaps swaps;
-	atomic_uint fencing;	  /* connections that wait for older ones */
+	atomic_uint fencing; /* connections that wait for older ones */
+	_Atomic uint64_t refused[SRV_REFUSALS];
 	unsigned int places;	  /* clients there are file descriptors for */
 	unsigned int monitor_fds; /* those that its visitors may need; set at the start */
 	int64_t started;	  /* the time of day, in milliseconds; and srv_now_ms() then */
@@ -49,6 +58,9 @@ struct srv_server {
 };
 
 int64_t srv_now_ms(void);
+
+/* The key that sets the limit */
+const char *srv_refusal_name(enum srv_refusal why);
 
 /* Takes over the caller's reference to the configuration.  0 or a negative errno. */
 int srv_server_init(struct srv_server *srv, struct srv_config *config);

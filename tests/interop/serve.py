@@ -63,8 +63,8 @@ class Server:
         self.clients.append(Client(("127.0.0.1", self.port), **args))
         return self.clients[-1]
 
-    def connected(self, name=b""):
-        c = self.client()
+    def connected(self, name=b"", **args):
+        c = self.client(**args)
         c.start(name)
         return c
 

@@ -110,6 +110,40 @@ def memory_is_shared():
     s.stop()
 
 
+def memory_of_an_address():
+    """address_memory: one address leaves memory to others, and its own connections share the rest"""
+    s = Server("loops = 1\nbuffer_memory = 128m\naddress_memory = 32m\n" + export("x"))
+    holder, waiter = s.connected(), s.connected()
+    holder.send(holder.header(WRITE, 0, 32 << 20) + b"half")
+    time.sleep(0.3)
+    waiter.send(waiter.header(READ, 0, 512))
+    begin = time.monotonic()
+    other = s.connected(source="127.0.0.2")
+    for i in range(20):
+        assert other.write(i << 20, bytes(1 << 20)) == 0
+    assert time.monotonic() - begin < 3
+    waiter.sock.settimeout(0.1)
+    try:
+        waiter.sock.recv(1)
+        assert False, "served beyond the limit"
+    except TimeoutError:
+        waiter.sock.settimeout(20)
+    # Who waits has it from the one that does not get on
+    assert waiter.reply(512) == (0, bytes(512))
+    assert 3 < time.monotonic() - begin < 15
+    assert holder.closed() and "holds memory that others wait for" in s.log()
+    # or when it is given back
+    holder = s.connected()
+    holder.send(holder.header(WRITE, 0, 32 << 20) + bytes(16 << 20))
+    time.sleep(0.3)
+    waiter.send(b"".join(waiter.header(READ, 0, 1 << 20) for _ in range(64)))
+    holder.send(bytes(16 << 20))
+    assert holder.reply() == (0, b"")
+    for i in range(64):
+        assert waiter.reply(1 << 20, waiter.cookie - 63 + i)[0] == 0
+    s.stop()
+
+
 def replies_not_read():
     """a client that does not read its replies holds no more than its share, and gets all of them"""
     s = Server("loops = 1\n" + export("x"))
@@ -177,7 +211,8 @@ def hanging_disk_threads():
     hanging_disk("threads")
 
 
-CHECKS = (threads_instead, no_thread_each, gathered, memory_is_shared, replies_not_read,
+CHECKS = (threads_instead, no_thread_each, gathered, memory_is_shared, memory_of_an_address,
+          replies_not_read,
           hanging_disk_uring, hanging_disk_threads)
 
 

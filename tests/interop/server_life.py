@@ -5,6 +5,7 @@ server_life.py PROGRAM DIRECTORY, see serve.py.
 """
 
 import fcntl
+import json
 import os
 import resource
 import shutil
@@ -197,6 +198,56 @@ def max_clients():
     while True:
         try:
             s.connected()
+            break
+        except Closed:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    s.stop()
+
+
+def per_address():
+    """maxperaddress of an export: one too many from one address is refused, others are served"""
+    s = Server(f"control = {DIR}/control\n" + export("m", more="maxperaddress = 2\n") + export("n"))
+    for _ in range(2):
+        a, b = s.connected(b"m"), s.connected(b"m")
+        c = s.client()
+        kind, why = c.go(b"m")[-1]
+        assert kind == ERR_POLICY and b"maximum of 2 connections from this" in why, why
+        assert c.go(b"m", number=INFO)[-1][0] == ACK and c.go(b"n")[-1][0] == ACK
+        s.connected(b"m", source="127.0.0.2").read(0, 1)
+        # EXPORT_NAME has no answer for it
+        old = s.client()
+        old.send(b"IHAVEOPT" + struct.pack(">II", EXPORT_NAME, 1) + b"m")
+        assert old.closed()
+        s.wait_for("refused: export 'm' has its maximum of 2 connections from this")
+        a.send(a.header(DISC))
+        b.send(b.header(DISC))
+        assert a.closed() and b.closed()
+    status = subprocess.run([PROGRAM, "ctl", "--socket", f"{DIR}/control", "--json", "status"],
+                            check=True, capture_output=True, text=True)
+    assert json.loads(status.stdout)["refused"] == \
+        {"max_clients": 0, "maxconnections": 0, "maxperaddress": 4}, status.stdout
+    s.stop()
+
+
+def per_address_of_all():
+    """maxperaddress of all: whoever has so many, in whatever state, is hung up on"""
+    sock = os.path.join(DIR, "address.sock")
+    s = Server(f"maxperaddress = 2\nunixsock = {sock}\nduallisten = true\n" + export("x"))
+    clients = [s.connected(), s.client()]
+    for _ in range(3):
+        assert s.client(flags=None).closed()
+    s.wait_for("its address has maxperaddress connections")
+    s.connected(source="127.0.0.2").read(0, 1)
+    for _ in range(4):
+        c = Client(sock)
+        s.clients.append(c)
+        c.start(b"x")
+    clients.pop().sock.close()
+    end = time.monotonic() + 5
+    while True:
+        try:
+            s.connected().read(0, 1)
             break
         except Closed:
             assert time.monotonic() < end
@@ -548,7 +599,8 @@ def output_config():
 
 
 CHECKS = (term_idle, term_drains, term_options, term_twice, kill_and_restart, reload, default_export,
-          replaced_file, max_connections, max_clients, handshake_deadline, idle_timeout, descriptors, access,
+          replaced_file, max_connections, max_clients, per_address, per_address_of_all,
+          handshake_deadline, idle_timeout, descriptors, access,
           missing_file, no_space, block_device,
           stable_storage, slow_requests, daemon, inetd, privileges,
           exit_codes, given_sockets, notified, output_config)

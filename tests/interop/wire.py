@@ -22,11 +22,13 @@ class Closed(Exception):
 
 
 class Client:
-    def __init__(self, address, flags=FIXED | NO_ZEROES, timeout=20):
+    def __init__(self, address, flags=FIXED | NO_ZEROES, timeout=20, source=None):
         family = socket.AF_UNIX if isinstance(address, str) else \
             socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(timeout)
+        if source:
+            self.sock.bind((source, 0))
         self.sock.connect(address)
         self.cookie = 0x5151515100000000
         if flags is not None:

@@ -178,6 +178,8 @@ static void every_key(void **state)
 				    "buffer_memory = 1g\n"
 				    "client_memory = 32m\n"
 				    "max_clients = 3\n"
+				    "maxperaddress = 2\n"
+				    "address_memory = 48m\n"
 				    "handshake_timeout = 5\n"
 				    "control = /run/c\n"
 				    "metrics = [::1]:9\n"
@@ -222,6 +224,8 @@ static void every_key(void **state)
 	assert_true(c->buffer_memory == 1 << 30);
 	assert_true(c->client_memory == 32 << 20);
 	assert_int_equal(c->max_clients, 3);
+	assert_int_equal(c->max_per_address, 2);
+	assert_true(c->address_memory == 48 << 20);
 	assert_int_equal(c->handshake_timeout, 5);
 	assert_string_equal(c->control, "/run/c");
 	assert_string_equal(c->metrics, "[::1]:9");
@@ -315,6 +319,9 @@ static void bad_values(void **state)
 	refuse("[generic]\nbuffer_memory = 1m\n", "buffer_memory = 1m: expected at least 32m");
 	refuse("[generic]\nclient_memory = 33554431\n", "expected at least 32m");
 	refuse("[generic]\nmax_clients = -1\n", "max_clients = -1");
+	refuse("[generic]\naddress_memory = 1m\n", "expected at least 32m");
+	refuse("[generic]\nmaxperaddress = 65537\n", "maxperaddress = 65537");
+
 	refuse("[generic]\nhandshake_timeout = 10s\n", "handshake_timeout = 10s");
 	refuse("[generic]\nlog_level = 3\n", "expected error, warning, info or debug");
 	refuse("[generic]\nlog_format = xml\n", "log_format = xml: expected text or json");

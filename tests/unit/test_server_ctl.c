@@ -146,6 +146,7 @@ static void status(void **state)
 {
 	json_t *s = json("{\"version\":\"1.2\",\"pid\":5,\"uptime\":130.5,\"stopping\":false,"
 			 "\"exports\":2,\"clients\":3,\"clients_total\":9,\"fencing\":0,"
+			 "\"refused\":{\"max_clients\":7,\"maxconnections\":0,\"maxperaddress\":2},"
 			 "\"requests\":11,\"errors\":1,\"in_flight\":2,\"dropped\":4,"
 			 "\"bytes_read\":4096,\"bytes_written\":0,\"loops\":2,\"io\":\"uring\","
 			 "\"log_level\":\"info\"}");
@@ -157,6 +158,7 @@ static void status(void **state)
 			    "nbd-server 1.2, process 5, up 2 min\n"
 			    "exports      2 configured\n"
 			    "clients      3 now, 9 since the start\n"
+			    "refused      7 for max_clients, 2 for maxperaddress\n"
 			    "requests     11 answered, 1 with an error; 2 in flight, 4 dropped\n"
 			    "data         4.0 KiB read, 0 B written\n"
 			    "event loops  2, disk I/O by io_uring\n"

@@ -155,6 +155,8 @@ static void metrics(void **state)
 {
 	static const char *const lines[] = {
 		"\nnbd_server_clients_total 7\n",
+		"\nnbd_server_refused_total{limit=\"max_clients\"} 0\n",
+		"\nnbd_server_refused_total{limit=\"maxperaddress\"} 3\n",
 		"\n# TYPE nbd_server_requests_total counter\n",
 		"\nnbd_server_export_clients{export=\"a\\\"\"} 1\n",
 		"\nnbd_server_requests_in_flight{export=\"b\"} 1\n",
@@ -179,6 +181,7 @@ static void metrics(void **state)
 
 	(void)state;
 	srv.came = 7;
+	srv.refused[SRV_REFUSED_ADDRESS] = 3;
 	use("a\"");
 	use("b");
 	page = ask(&srv_metrics, "GET /metrics HTTP/1.0");
