@@ -52,6 +52,7 @@ static const struct key generic_keys[] = {
 	{ "client_memory", KEY_SIZE, IN_CONFIG(client_memory), SRV_MIN_BUFFERS, 0, "at least 32m" },
 	{ "address_memory", KEY_SIZE, IN_CONFIG(address_memory), SRV_MIN_BUFFERS, 0,
 	  "at least 32m" },
+	{ "mlock", KEY_BOOL, IN_CONFIG(mlock), 0, 0, NULL },
 	{ "max_threads", KEY_UINT, IN_CONFIG(max_threads), 1, SRV_MAX_THREADS, NULL },
 	{ "max_clients", KEY_UINT, IN_CONFIG(max_clients), 1, 65536, NULL },
 	{ "maxperaddress", KEY_UINT, IN_CONFIG(max_per_address), 0, 65536, NULL },

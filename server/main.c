@@ -3,14 +3,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -44,11 +47,14 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* Every client takes two descriptors: have as many as we may */
-static void raise_limits(void)
+/* Every client takes two descriptors: have as many as we may; and memory to lock */
+static void raise_limits(const struct srv_config *config)
 {
-	struct rlimit limit;
+	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
 
+	/* Whether that was enough is looked at once we are who we will be */
+	if (config->mlock)
+		(void)setrlimit(RLIMIT_MEMLOCK, &limit);
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return;
 	limit.rlim_cur = limit.rlim_max;
@@ -98,6 +104,43 @@ static int drop_privileges(const struct srv_config *config)
 		return -1;
 	}
 	return 0;
+}
+
+/* Is it not bound to RLIMIT_MEMLOCK? */
+static bool may_lock(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	return !syscall(SYS_capget, &head, data) &&
+	       (data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK));
+}
+
+/*
+ * All there is now, so that no code has to be read from a disk later; and what is
+ * mapped from here on, stacks and buffers, once it is touched (MCL_ONFAULT): far
+ * more is set aside for requests than they ever need at a time.
+ */
+static int lock_memory(const struct srv_config *config)
+{
+	struct rlimit limit = { 0, 0 };
+
+	if (!config->mlock)
+		return 0;
+	/* All that is mapped counts, and a server that cannot map any more ends in the middle */
+	if (!may_lock() &&
+	    (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur != RLIM_INFINITY)) {
+		nbd_err("mlock: no more than %llu bytes may be locked (RLIMIT_MEMLOCK); raise that to "
+			"unlimited, as LimitMEMLOCK=infinity does in a unit",
+			(unsigned long long)limit.rlim_cur);
+		return -1;
+	}
+	if (!mlockall(MCL_CURRENT) && !mlockall(MCL_FUTURE | MCL_ONFAULT))
+		return 0;
+	nbd_err("mlock: the server cannot be locked into memory: %s; free some, or start it "
+		"without mlock",
+		strerror(errno));
+	return -1;
 }
 
 /* Opened before privileges are dropped, written when the process ID is known */
@@ -195,7 +238,7 @@ static int detach(const struct srv_options *o, struct srv_server *srv, const cha
 		}
 	}
 	/* What is opened for swap must be the user's, and the terminal sees what is wrong with it */
-	if (drop_privileges(srv->config) || srv_server_prepare(srv) ||
+	if (drop_privileges(srv->config) || srv_server_prepare(srv) || lock_memory(srv->config) ||
 	    (!o->foreground && become_daemon(pid_file, *pid_path))) {
 		if (pid_file)
 			fclose(pid_file);
@@ -241,12 +284,15 @@ static int serve(struct srv_options *o, struct srv_config *config)
 		nbd_err("cannot start: %s", strerror(ret ? -ret : errno));
 		goto out;
 	}
-	raise_limits();
+	raise_limits(config);
 	if (!o->inetd && (open_listener(&listener, config) || srv_monitor_open(&monitor, config)))
 		goto out;
 	srv.one_client = o->inetd;
 	srv.monitor_fds = o->inetd ? 0 : srv_monitor_fds(&monitor);
 	if (detach(o, &srv, &pid_path))
+		goto out;
+	/* Once more: what is locked is not passed on to the process in the background */
+	if (!o->foreground && lock_memory(config))
 		goto out;
 	if (srv_server_start(&srv, o->inetd ? NULL : &listener))
 		goto out;

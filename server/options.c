@@ -23,6 +23,7 @@ static const struct option longopts[] = {
 	{ "max-connection", required_argument, NULL, 'M' },
 	{ "max-connections", required_argument, NULL, 'M' },
 	{ "metrics", required_argument, NULL, 'E' },
+	{ "mlock", no_argument, NULL, 'K' },
 	{ "multi-file", no_argument, NULL, 'm' },
 	{ "nodaemon", no_argument, NULL, 'n' },
 	{ "output-config", required_argument, NULL, 'o' },
@@ -54,6 +55,7 @@ void srv_options_help(void)
 	       "      --loops N                  event loops (default: one for each core)\n"
 	       "  -M, --max-connections N        at most N connections to the export\n"
 	       "      --metrics ADDRESS:PORT     serve counters to Prometheus\n"
+	       "      --mlock                    lock the server into memory\n"
 	       "  -n, --nodaemon                 stay in the foreground, log to standard error\n"
 	       "  -o, --output-config SECTION    print the export as a section of a configuration\n"
 	       "                                 file and exit\n"
@@ -227,6 +229,9 @@ static enum srv_option_result parse_option(struct srv_options *o, int c, const c
 	case 'r':
 		o->readonly = true;
 		break;
+	case 'K':
+		o->mlock = true;
+		break;
 	case 'd':
 	case 'n':
 		o->foreground = true;
@@ -331,6 +336,8 @@ struct srv_config *srv_options_config(const struct srv_options *o)
 		config->handshake_timeout = o->handshake_timeout;
 	if (o->loops)
 		config->loops = o->loops;
+	if (o->mlock)
+		config->mlock = true;
 	if (o->io_given)
 		config->io = o->io;
 	if (o->log_level_given)

@@ -37,6 +37,7 @@ struct srv_options {
 	enum nbd_log_format log_format;
 	bool log_format_given;
 	bool readonly;
+	bool mlock;
 	bool foreground;
 	bool inetd; /* port 0: the client is on standard input */
 };

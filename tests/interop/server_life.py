@@ -598,12 +598,66 @@ def output_config():
     s.stop()
 
 
+def mappings(s):
+    """What the process has mapped: each with its first line, and its flags."""
+    found = []
+    with open(f"/proc/{s.process.pid}/smaps", encoding="utf-8") as f:
+        for line in f:
+            if line.startswith("VmFlags:"):
+                found[-1][1] = line.split()[1:]
+            elif not line.split()[0].endswith(":"):
+                found.append([line.split(), []])
+    return found
+
+
+def status(s, key):
+    with open(f"/proc/{s.process.pid}/status", encoding="utf-8") as f:
+        return int(next(line for line in f if line.startswith(key + ":")).split()[1])
+
+
+def locked():
+    """mlock: program, stacks and buffers are locked, also as another user; memory is not blown up"""
+    # In some containers root may lock all it wants, but not give that right to others
+    with open("/proc/self/status", encoding="utf-8") as f:
+        caps = int(next(line for line in f if line.startswith("CapEff")).split()[1], 16)
+    user = "user = nobody\n" if caps >> 24 & 1 else ""
+    for io in ("uring", "threads"):
+        s = Server(f"mlock = true\nio = {io}\n{user}" + export("x", "/var/tmp"), program=PLAIN)
+        assert s.client().go(b"x")[-1][0] == ERR_UNKNOWN  # a thread has been started for it
+        assert status(s, "VmLck") > 512 << 10 and status(s, "VmRSS") < 64 << 10
+        # Code, stacks, heap, buffers; what is the kernel's own cannot be swapped
+        free = [m for m in mappings(s) if "lo" not in m[1] and m[0][1] != "---p" and
+                "io_uring" not in " ".join(m[0]) and "[v" not in m[0][-1]]
+        assert not free, free
+        s.stop()
+    s = Server(args=["--mlock"], program=PLAIN)
+    c = s.connected()
+    assert c.write(0, b"m" * (4 << 20)) == 0 and c.read(0, 4 << 20) == b"m" * (4 << 20)
+    s.stop()
+
+
+def few_rights():
+    """In a child: nobody, who may lock 64 KiB."""
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+
+
+def not_locked():
+    """mlock without the right to lock memory: the server says what is missing and does not start"""
+    p = subprocess.run([PLAIN, "-n", "--mlock", f"127.0.0.1@{free_port()}", DISK], check=False,
+                       capture_output=True, text=True, timeout=20, preexec_fn=few_rights)
+    assert p.returncode == 4 and "no more than 65536 bytes" in p.stderr and \
+        "LimitMEMLOCK=infinity" in p.stderr, p.stderr
+
+
 CHECKS = (term_idle, term_drains, term_options, term_twice, kill_and_restart, reload, default_export,
           replaced_file, max_connections, max_clients, per_address, per_address_of_all,
           handshake_deadline, idle_timeout, descriptors, access,
           missing_file, no_space, block_device,
           stable_storage, slow_requests, daemon, inetd, privileges,
-          exit_codes, given_sockets, notified, output_config)
+          exit_codes, given_sockets, notified, output_config, locked, not_locked)
 
 
 def main():

@@ -144,13 +144,15 @@ static void config_from_line(void **state)
 	struct srv_config *c;
 
 	(void)state;
-	assert_int_equal(parse("::1@1234 /f%s 1m -r -M 2 --handshake-timeout 3"), SRV_OPTIONS_RUN);
+	assert_int_equal(parse("::1@1234 /f%s 1m -r -M 2 --handshake-timeout 3 --mlock"),
+			 SRV_OPTIONS_RUN);
 	c = srv_options_config(&o);
 	assert_non_null(c);
 	assert_string_equal(c->port, "1234");
 	assert_string_equal(c->listenaddr, "::1");
 	assert_int_equal(c->handshake_timeout, 3);
 	assert_true(c->allowlist);
+	assert_true(c->mlock);
 	assert_int_equal(c->exports->len, 1);
 	e = srv_config_find(c, "");
 	assert_string_equal(e->name, "");
