@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Regular files and block devices, through the page cache. */
+/* Regular files and block devices, through the page cache unless they are to do without. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -23,6 +23,7 @@ struct file {
 	struct srv_backend base;
 	int fd;
 	bool block_device;
+	bool direct;
 	uint32_t sector; /* what fallocate and discard are bound to; 1 for files */
 	/* What the file system turned out not to do; set once, never cleared */
 	atomic_bool no_nowait;
@@ -31,7 +32,8 @@ struct file {
 	atomic_bool no_zero_range;
 };
 
-static const uint8_t zeroes[ZEROES_LEN];
+/* Aligned for files without the page cache */
+_Alignas(SRV_DIRECT_MAX) static const uint8_t zeroes[ZEROES_LEN];
 
 static struct file *to_file(struct srv_backend *b)
 {
@@ -242,7 +244,12 @@ static int file_fast_zero(struct srv_backend *b, uint32_t len, uint64_t offset, 
 
 static int file_cache(struct srv_backend *b, uint32_t len, uint64_t offset)
 {
-	int ret = posix_fadvise(to_file(b)->fd, (off_t)offset, len, POSIX_FADV_WILLNEED);
+	struct file *f = to_file(b);
+	int ret;
+
+	if (f->direct)
+		return 0;
+	ret = posix_fadvise(f->fd, (off_t)offset, len, POSIX_FADV_WILLNEED);
 
 	/* What cannot be had sooner is had when it is read */
 	return unsupported(-ret) ? 0 : -ret;
@@ -374,6 +381,7 @@ static int adopt(struct file *f, bool readonly, uint64_t size, const char **what
 	int ret;
 
 	f->base.ops = &file_ops;
+	f->base.min_block = 1;
 	f->base.preferred_block = NBD_WIRE_DEF_PREFERRED;
 	ret = find_size(f, size, readonly, what);
 	if (ret)
@@ -430,4 +438,42 @@ struct srv_backend *srv_file_adopt(int fd, const char **what)
 	free(f);
 	errno = -ret;
 	return NULL;
+}
+
+/* What offsets and lengths must be multiples of without the page cache; 0: that cannot be done */
+static uint32_t direct_block(const struct file *f)
+{
+	struct statx st;
+
+	if (f->block_device)
+		return f->sector;
+	if (statx(f->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &st) < 0 ||
+	    !(st.stx_mask & STATX_DIOALIGN))
+		/* It is not told: this does wherever less would */
+		return SRV_DIRECT_MAX;
+	return st.stx_dio_mem_align <= SRV_DIRECT_MAX ? st.stx_dio_offset_align : 0;
+}
+
+int srv_file_direct(struct srv_backend *b, const char **what)
+{
+	struct file *f = to_file(b);
+	int flags = fcntl(f->fd, F_GETFL);
+	uint32_t block;
+
+	*what = "do without the page cache for";
+	if (flags < 0 || fcntl(f->fd, F_SETFL, flags | O_DIRECT) < 0)
+		return -errno;
+	block = direct_block(f);
+	if (!block || block > SRV_DIRECT_MAX)
+		return -EOPNOTSUPP;
+	*what = "divide into blocks for direct I/O";
+	if (b->size % block)
+		return -EMSGSIZE;
+	b->min_block = block;
+	f->sector = block;
+	f->direct = true;
+	b->in_memory = false;
+	/* That would be a read from the disk, on the spot */
+	atomic_store(&f->no_nowait, true);
+	return 0;
 }

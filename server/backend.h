@@ -38,7 +38,8 @@ struct srv_backend_ops {
 struct srv_backend {
 	const struct srv_backend_ops *ops;
 	uint64_t size;
-	uint32_t preferred_block; /* power of two, 4096 or more */
+	uint32_t min_block;	  /* powers of two: what offsets and lengths are multiples of */
+	uint32_t preferred_block; /* and 4096 or more */
 	/* Reads, writes and fdatasync() of this descriptor are what the operations do; or -1 */
 	int ring_fd;
 	bool in_memory;		      /* reading and writing it waits for no disk */
@@ -62,5 +63,15 @@ struct srv_backend *srv_file_open(const char *path, bool readonly, uint64_t size
 
 /* The same for a file that is open, of the size it has; takes over @fd when it succeeds */
 struct srv_backend *srv_file_adopt(int fd, const char **what);
+
+/* The largest blocks that a file may need without the page cache */
+#define SRV_DIRECT_MAX 4096
+
+/*
+ * Do without the page cache from now on: memory of requests is aligned to pages,
+ * and ->min_block says what else is.  0 or a negative errno; -EMSGSIZE: the size
+ * is not a multiple of that.
+ */
+int srv_file_direct(struct srv_backend *b, const char **what);
 
 #endif /* SRV_BACKEND_H */

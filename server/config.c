@@ -87,6 +87,7 @@ static const struct key export_keys[] = {
 	{ "trim", KEY_BOOL, IN_EXPORT(trim), 0, 0, NULL },
 	{ "rotational", KEY_BOOL, IN_EXPORT(rotational), 0, 0, NULL },
 	{ "sync", KEY_BOOL, IN_EXPORT(sync), 0, 0, NULL },
+	{ "direct", KEY_BOOL, IN_EXPORT(direct), 0, 0, NULL },
 	{ "swapdir", KEY_STRING, IN_EXPORT(swapdir), 0, 0, NULL },
 	{ "swapsize", KEY_SIZE, IN_EXPORT(swapsize), SRV_MIN_SWAP, 0, "at least 1m" },
 	{ "quota", KEY_SIZE, IN_EXPORT(quota), SRV_MIN_SWAP, 0, "at least 1m" },

@@ -44,6 +44,7 @@ struct srv_export {
 	bool trim;
 	bool rotational;
 	bool sync;
+	bool direct; /* without the page cache */
 	/* Swap exports, see swap.h: */
 	char *swapdir;	    /* or NULL: the section is one export */
 	uint64_t swapsize;  /* of each file */
@@ -105,6 +106,9 @@ int srv_config_io(const char *text, enum srv_io *io);
 
 /* Is the path usable?  If not, says why; @where leads the message. */
 bool srv_export_check(const struct srv_export *export, const char *where);
+
+/* direct.c: can every export be used as `direct` says?  If not, says why.  0 or -1. */
+int srv_direct_check(const struct srv_config *config);
 
 /*
  * The export a client asked for; "" is the first one that is no swap export.

@@ -123,6 +123,14 @@ void srv_conn_close_export(struct srv_conn *c)
 	c->config = NULL;
 }
 
+/* Of a swap export it must be known before there is a file */
+static uint32_t min_block(const struct srv_conn *c)
+{
+	if (c->export->swapdir)
+		return c->export->direct ? SRV_DIRECT_MAX : 1;
+	return c->backend->min_block;
+}
+
 /* @size: of a swap export that nobody has opened */
 static void fill_info(const struct srv_conn *c, uint64_t size, bool shared,
 		      struct srv_export_info *info)
@@ -147,13 +155,29 @@ static void fill_info(const struct srv_conn *c, uint64_t size, bool shared,
 	*info = (struct srv_export_info){
 		.size = c->backend ? c->backend->size : size,
 		.flags = flags,
-		.min_block = 1,
+		.min_block = min_block(c),
 		.preferred_block = c->backend ? c->backend->preferred_block :
 						NBD_WIRE_DEF_PREFERRED,
 		.max_payload = NBD_WIRE_DEF_MAX_PAYLOAD,
 		.name = export->swapdir && !c->swap ? c->session.name : srv_conn_export_name(c),
 		.description = export->description,
 	};
+}
+
+/* What has just been opened is c->export's: have it as that says.  NULL, with errno set: it cannot be. */
+static struct srv_backend *set_up(struct srv_conn *c, struct srv_backend *b, const char **what)
+{
+	int ret;
+
+	if (!b)
+		return NULL;
+	b->cancelled = &c->ended;
+	ret = c->export->direct ? srv_file_direct(b, what) : 0;
+	if (!ret)
+		return b;
+	b->ops->close(b);
+	errno = -ret;
+	return NULL;
 }
 
 /* Open the file of c->export, if that has not been done for INFO already */
@@ -164,10 +188,9 @@ static bool open_backend(struct srv_conn *c)
 
 	if (c->backend)
 		return true;
-	c->backend = srv_file_open(export->path, export->readonly, export->size, &what);
-	if (c->backend)
-		c->backend->cancelled = &c->ended;
-	else if (srv_server_may_log(c->srv))
+	c->backend = set_up(c, srv_file_open(export->path, export->readonly, export->size, &what),
+			    &what);
+	if (!c->backend && srv_server_may_log(c->srv))
 		nbd_log_about(c->peer, export->name, LOG_ERR, "export '%s': cannot %s %s: %s",
 			      export->name, what, export->path, strerror(errno));
 	return c->backend;
@@ -261,6 +284,7 @@ static enum srv_open_result open_swap(struct srv_conn *c, uint64_t *size, char *
 	struct srv_swap_opened o;
 	struct srv_swap_owner who;
 	enum srv_swap_result result;
+	struct srv_backend *b;
 
 	if (bad) {
 		g_autofree char *text = printable(name);
@@ -284,15 +308,18 @@ static enum srv_open_result open_swap(struct srv_conn *c, uint64_t *size, char *
 	pthread_mutex_lock(&c->srv->lock);
 	c->swap = o.file;
 	pthread_mutex_unlock(&c->srv->lock);
-	c->backend = srv_file_adopt(o.fd, &o.what);
-	if (!c->backend) {
+	b = srv_file_adopt(o.fd, &o.what);
+	if (!b) {
 		o.error = errno;
 		close(o.fd);
-		explain(c, SRV_SWAP_FAILED, name, &o, why, len);
-		return SRV_OPEN_UNKNOWN;
+	} else {
+		c->backend = set_up(c, b, &o.what);
+		o.error = errno;
 	}
-	c->backend->cancelled = &c->ended;
-	return SRV_OPEN_OK;
+	if (c->backend)
+		return SRV_OPEN_OK;
+	explain(c, SRV_SWAP_FAILED, name, &o, why, len);
+	return SRV_OPEN_UNKNOWN;
 }
 
 /* Find and open what the client asks for; on refusal @why says it to the client */

@@ -104,9 +104,15 @@ static int open_swap(struct srv_server *srv, struct srv_config *config)
 	return srv_swaps_bind(&srv->swaps, config);
 }
 
+/* Everything that the configuration names */
+static int prepare(struct srv_server *srv, struct srv_config *config)
+{
+	return srv_direct_check(config) ? -1 : open_swap(srv, config);
+}
+
 int srv_server_prepare(struct srv_server *srv)
 {
-	return open_swap(srv, srv->config);
+	return prepare(srv, srv->config);
 }
 
 static int run_swap(struct srv_server *srv)
@@ -167,7 +173,7 @@ int srv_server_reload(struct srv_server *srv, struct srv_config *config)
 {
 	struct srv_config *old;
 
-	if (open_swap(srv, config) || run_swap(srv)) {
+	if (prepare(srv, config) || run_swap(srv)) {
 		srv_config_put(config);
 		return -1;
 	}

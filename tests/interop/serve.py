@@ -91,8 +91,8 @@ def export(name, path=DISK, more=""):
 
 
 @contextlib.contextmanager
-def ext4(*options):
-    """A small file system of our own, mounted."""
+def ext4(*options, defaults=None):
+    """A small file system of our own, mounted, perhaps with other mount options by default."""
     # Another file each time: who has made a mount namespace meanwhile still has the last one mounted
     fd, image = tempfile.mkstemp(".img", "ext4-", DIR)
     mount = os.path.join(DIR, "ext4")
@@ -100,6 +100,8 @@ def ext4(*options):
     os.close(fd)
     os.makedirs(mount, exist_ok=True)
     subprocess.run(["mkfs.ext4", "-qF", *options, image], check=True)
+    if defaults:
+        subprocess.run(["tune2fs", "-o", defaults, image], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["mount", "-o", "loop", image, mount], check=True)
     os.unlink(image)
     try:

@@ -4,8 +4,10 @@
 server_life.py PROGRAM DIRECTORY, see serve.py.
 """
 
+import ctypes
 import fcntl
 import json
+import mmap
 import os
 import resource
 import shutil
@@ -393,6 +395,100 @@ def block_device():
         subprocess.run(["losetup", "-d", device], check=True)
 
 
+def cached(path, size):
+    """How many of the first pages are in the page cache?"""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(path, "r+b") as f, mmap.mmap(f.fileno(), size) as m:
+        there = (ctypes.c_ubyte * (size // 4096))()
+        first = ctypes.c_ubyte.from_buffer(m)
+        assert not libc.mincore(ctypes.byref(first), ctypes.c_size_t(size), there)
+        del first
+        return sum(there)
+
+
+def direct_io(io, path, block, size):
+    s = Server(f"io = {io}\n" + export("d", path, "direct = true\n"))
+    c = s.client()
+    info = c.go(b"d", wants=(3,))
+    assert struct.unpack(">III", [d for k, d in info if d[:2] == b"\0\3"][0][2:])[0] == block, info
+    assert c.write(0, b"d" * (1 << 20)) == 0 and c.write(block, b"e" * block, FUA) == 0
+    assert c.read(block - block, 3 * block) == b"d" * block + b"e" * block + b"d" * block
+    assert c.request(ZEROES, 2 * block, block) == 0 and c.request(ZEROES, 8 * block, block, 2) == 0
+    assert c.read(2 * block, block) == c.read(8 * block, block) == bytes(block)
+    assert c.request(TRIM, 16 * block, block) == 0 and c.request(FLUSH) == 0
+    for kind in (READ, WRITE, TRIM, ZEROES):
+        for offset, n in ((block // 2, block), (block, block // 2), (1, block), (0, 1)):
+            assert c.request(kind, offset, n, 0, b"u" * n if kind == WRITE else b"") == EINVAL
+    # Many at a time, and the largest there is
+    c.send(b"".join(c.header(WRITE, i * block, block) + bytes([i]) * block for i in range(64)))
+    for i in range(64):
+        magic, error, _ = struct.unpack(">IIQ", c.recv(16))
+        assert magic == 0x67446698 and not error
+    want = b"".join(bytes([i]) * block for i in range(64))
+    assert c.read(0, 64 * block) == want
+    assert len(c.read(0, size)) == size
+    assert not cached(path, 32768)
+    s.stop()
+
+
+def direct_file():
+    """direct: a file without the page cache, in blocks that clients are told; others are refused"""
+    for option, block in (("uring", 512), ("threads", 4096)):
+        with ext4() as mount:
+            path = os.path.join(mount, "f")
+            device = None
+            if block == 4096:
+                image = os.path.join(mount, "i")
+                with open(image, "wb") as f:
+                    f.truncate(8 << 20)
+                path = device = subprocess.run(
+                    ["losetup", "-b", "4096", "-f", "--show", image], check=True,
+                    capture_output=True, text=True).stdout.strip()
+            else:
+                with open(path, "wb") as f:
+                    f.truncate(8 << 20)
+            try:
+                direct_io(option, path, block, 8 << 20)
+            finally:
+                if device:
+                    subprocess.run(["losetup", "-d", device], check=True)
+
+
+def not_direct():
+    """direct where it cannot be had: the server does not start, and keeps what it has at a reload"""
+    odd = os.path.join(DIR, "odd")
+    with open(odd, "wb") as f:
+        f.truncate(1000)
+    with ext4(defaults="journal_data") as mount:
+        journal = os.path.join(mount, "f")
+        with open(journal, "wb") as f:
+            f.truncate(4 << 20)
+        for path, why in (("/proc/version", "cannot be used without the page cache"),
+                          (journal, "cannot be used without the page cache"),
+                          (odd, "not a multiple of the blocks")):
+            config = os.path.join(DIR, "direct.conf")
+            with open(config, "w", encoding="utf-8") as f:
+                f.write(f"[generic]\nport = {free_port()}\n" +
+                        export("d", path, "direct = true\nreadonly = true\n"))
+            p = subprocess.run([PROGRAM, "-n", "-C", config], check=False, capture_output=True,
+                               text=True, timeout=20)
+            assert p.returncode == 4 and why in p.stderr and "remove direct" in p.stderr, p.stderr
+    s = Server(export("d"))
+    s.write(export("d", odd, "direct = true\n"))
+    s.process.send_signal(signal.SIGHUP)
+    s.wait_for("configuration not reloaded")
+    assert s.client().start(b"d")[0] == SIZE
+    # There may be no file to look at yet
+    later = os.path.join(DIR, "later")
+    s.write(export("d", later, "direct = true\n"))
+    s.process.send_signal(signal.SIGHUP)
+    s.wait_for("configuration reloaded")
+    os.rename(odd, later)
+    assert s.client().go(b"d")[-1][0] == ERR_UNKNOWN
+    s.wait_for(f"cannot divide into blocks for direct I/O {later}")
+    s.stop()
+
+
 def stable_storage():
     """FLUSH, FUA and sync put data on the disk, and nothing else does"""
     def unwritten(path):
@@ -655,7 +751,7 @@ def not_locked():
 CHECKS = (term_idle, term_drains, term_options, term_twice, kill_and_restart, reload, default_export,
           replaced_file, max_connections, max_clients, per_address, per_address_of_all,
           handshake_deadline, idle_timeout, descriptors, access,
-          missing_file, no_space, block_device,
+          missing_file, no_space, block_device, direct_file, not_direct,
           stable_storage, slow_requests, daemon, inetd, privileges,
           exit_codes, given_sockets, notified, output_config, locked, not_locked)
 

@@ -474,6 +474,18 @@ def places():
     s.stop()
 
 
+def without_cache():
+    """direct: files are made for it, in blocks of 4096 that are told before there is a file"""
+    s = serve("direct = true\n")
+    c = s.client()
+    told = [[d for _, d in c.go(b"swap-a", wants=(3,), number=n) if d[:2] == b"\0\3"]
+            for n in (INFO, GO)]
+    assert told[0] == told[1] == [struct.pack(">HIII", 3, 4096, 4096, 32 << 20)], told
+    assert c.write(4096, b"s" * 4096) == 0 and c.read(4096, 4096) == b"s" * 4096
+    assert c.write(512, b"s" * 512) == EINVAL
+    s.stop()
+
+
 def start():
     """what cannot work is said at the start: no directory, not ours to write, or another server's"""
     s = serve()
@@ -527,7 +539,7 @@ def daemon_of_a_user():
 
 CHECKS = (first_use, info_makes_none, hostile_names, one_session, no_session, dead_client, grace, restart,
           quota, trim, preallocate, preallocate_fails, no_space, reload, listed, at_once, places,
-          start, daemon_of_a_user)
+          without_cache, start, daemon_of_a_user)
 
 
 def main():

@@ -382,6 +382,39 @@ static void cancelled(void **state)
 	check();
 }
 
+static void direct(void **state)
+{
+	static _Alignas(4096) uint8_t data[65536];
+	const char *what;
+
+	(void)state;
+	assert_int_equal(b->min_block, 1);
+	assert_int_equal(srv_file_direct(b, &what), 0);
+	assert_true(b->min_block >= 512 && b->min_block <= SRV_DIRECT_MAX);
+	assert_true(b->min_block <= b->preferred_block && !b->in_memory);
+	memset(data, 0x5d, sizeof(data));
+	assert_int_equal(b->ops->write(b, data, sizeof(data), 4096, false), 0);
+	assert_int_equal(b->ops->write(b, data, 4096, 1 << 20, true), 0);
+	memset(data, 0, sizeof(data));
+	assert_int_equal(b->ops->read_cached(b, data, 4096, 4096), -EOPNOTSUPP);
+	assert_int_equal(b->ops->read(b, data, sizeof(data), 4096), 0);
+	memset(expected + 4096, 0x5d, sizeof(data));
+	memset(expected + (1 << 20), 0x5d, 4096);
+	assert_memory_equal(data, expected + 4096, sizeof(data));
+	/* Zeroes are written where holes are not wanted or not to be had */
+	assert_int_equal(b->ops->zero(b, 3 * b->min_block, b->min_block, true, false), 0);
+	memset(expected + b->min_block, 0, 3 * b->min_block);
+	assert_int_equal(b->ops->cache(b, 4096, 0), 0);
+	assert_int_equal(pread(fd, buf, SIZE, 0), SIZE);
+	assert_memory_equal(buf, expected, SIZE);
+	/* What would have to be read as a part of a block is refused */
+	assert_int_equal(ftruncate(fd, SIZE - 100), 0);
+	b->ops->close(b);
+	b = srv_file_open(path, false, 0, &what);
+	assert_non_null(b);
+	assert_int_equal(srv_file_direct(b, &what), -EMSGSIZE);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -390,6 +423,7 @@ int main(void)
 		T(read_and_write), T(read_cached),	T(zero_ranges), T(space),
 		T(zero_beyond_4g), T(errors),		T(opening),	T(execute),
 		T(cancelled),	   T(cancelled_before), T(extents),	T(fast_zero),
+		T(direct),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
