@@ -52,6 +52,7 @@ static const struct key generic_keys[] = {
 	{ "client_memory", KEY_SIZE, IN_CONFIG(client_memory), SRV_MIN_BUFFERS, 0, "at least 32m" },
 	{ "address_memory", KEY_SIZE, IN_CONFIG(address_memory), SRV_MIN_BUFFERS, 0,
 	  "at least 32m" },
+	{ "seccomp", KEY_BOOL, IN_CONFIG(seccomp), 0, 0, NULL },
 	{ "mlock", KEY_BOOL, IN_CONFIG(mlock), 0, 0, NULL },
 	{ "max_threads", KEY_UINT, IN_CONFIG(max_threads), 1, SRV_MAX_THREADS, NULL },
 	{ "max_clients", KEY_UINT, IN_CONFIG(max_clients), 1, 65536, NULL },
@@ -133,6 +134,7 @@ struct srv_config *srv_config_new(void)
 
 	config->refs = 1;
 	config->port = g_strdup_printf("%d", NBD_WIRE_PORT);
+	config->seccomp = true;
 	config->max_threads = SRV_DEF_THREADS;
 	config->max_clients = SRV_DEF_CLIENTS;
 	config->handshake_timeout = SRV_DEF_HANDSHAKE;

@@ -69,6 +69,7 @@ struct srv_config {
 	bool control_default;
 	char *metrics; /* ADDRESS:PORT; NULL: none */
 	bool allowlist;
+	bool seccomp;	/* system calls are filtered */
 	bool mlock;	/* nothing of the server may leave memory */
 	uint64_t loops; /* 0: one for each core */
 	enum srv_io io;

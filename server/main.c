@@ -22,6 +22,7 @@
 #include "server/listen.h"
 #include "server/monitor.h"
 #include "server/options.h"
+#include "server/sandbox.h"
 #include "server/systemd.h"
 
 /* Exit codes, as nbd-server(1) lists them */
@@ -293,6 +294,9 @@ static int serve(struct srv_options *o, struct srv_config *config)
 		goto out;
 	/* Once more: what is locked is not passed on to the process in the background */
 	if (!o->foreground && lock_memory(config))
+		goto out;
+	/* All that needs rights has been done, and every thread is to have it */
+	if (config->seccomp && srv_sandbox_enter(config->io != SRV_IO_THREADS))
 		goto out;
 	if (srv_server_start(&srv, o->inetd ? NULL : &listener))
 		goto out;

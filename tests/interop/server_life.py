@@ -732,6 +732,21 @@ def locked():
     s.stop()
 
 
+def sandbox():
+    """seccomp: every thread has the filter, and none with seccomp = false"""
+    for more, want in (("", "2"), ("seccomp = false\n", "0")):
+        s = Server(f"{more}loops = 2\n" + export("x"))
+        assert s.connected().write(0, b"s" * 4096) == 0
+        threads = f"/proc/{s.process.pid}/task"
+        for thread in os.listdir(threads):
+            with open(f"{threads}/{thread}/status", encoding="utf-8") as f:
+                found = dict(line.split()[:2] for line in f if len(line.split()) > 1)
+            assert found["Seccomp:"] == want, found
+            assert want == "0" or found["NoNewPrivs:"] == "1"
+        assert len(os.listdir(threads)) > 2
+        s.stop()
+
+
 def few_rights():
     """In a child: nobody, who may lock 64 KiB."""
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))
@@ -753,7 +768,8 @@ CHECKS = (term_idle, term_drains, term_options, term_twice, kill_and_restart, re
           handshake_deadline, idle_timeout, descriptors, access,
           missing_file, no_space, block_device, direct_file, not_direct,
           stable_storage, slow_requests, daemon, inetd, privileges,
-          exit_codes, given_sockets, notified, output_config, locked, not_locked)
+          exit_codes, given_sockets, notified, output_config, locked, not_locked,
+          sandbox)
 
 
 def main():
