@@ -108,6 +108,12 @@
 /* and a structured reply chunk u32 magic, u16 flags, u16 type, u64 cookie, u32 length */
 #define NBD_WIRE_STRUCTURED_REPLY_MAGIC	 0x668e33efu
 #define NBD_WIRE_STRUCTURED_REPLY_LEN	 20
+/* With extended headers a request is the same with a u64 length */
+#define NBD_WIRE_EXT_REQUEST_MAGIC	 0x21e41c71u
+#define NBD_WIRE_EXT_REQUEST_LEN	 32
+/* and every reply consists of chunks: u32 magic, u16 flags, u16 type, u64 cookie, u64 offset, u64 length */
+#define NBD_WIRE_EXT_REPLY_MAGIC	 0x6e8a278cu
+#define NBD_WIRE_EXT_REPLY_LEN		 32
 
 /* Structured replies: the flag of the last chunk, and types */
 #define NBD_WIRE_CHUNK_FLAG_DONE	 (1u << 0)
@@ -116,47 +122,50 @@
 #define NBD_WIRE_CHUNK_OFFSET_HOLE	 2 /* u64 offset, u32 size */
 #define NBD_WIRE_CHUNK_BLOCK_STATUS \
 	5 /* u32 context, then u32 length and u32 flags of each extent */
-#define NBD_WIRE_CHUNK_ERROR	    ((1u << 15) + 1) /* u32 error, u16 length of a text, text */
-#define NBD_WIRE_CHUNK_ERROR_OFFSET ((1u << 15) + 2) /* the same and u64 offset */
+#define NBD_WIRE_CHUNK_BLOCK_STATUS_EXT \
+	6 /* u32 context, u32 count, then u64 length and u64 flags of each extent */
+#define NBD_WIRE_CHUNK_ERROR	      ((1u << 15) + 1) /* u32 error, u16 length of a text, text */
+#define NBD_WIRE_CHUNK_ERROR_OFFSET   ((1u << 15) + 2) /* the same and u64 offset */
 
 /* Metadata contexts: the one every implementation knows, and its flags */
-#define NBD_WIRE_META_ALLOCATION    "base:allocation"
-#define NBD_WIRE_STATE_HOLE	    (1u << 0)
-#define NBD_WIRE_STATE_ZERO	    (1u << 1)
+#define NBD_WIRE_META_ALLOCATION      "base:allocation"
+#define NBD_WIRE_STATE_HOLE	      (1u << 0)
+#define NBD_WIRE_STATE_ZERO	      (1u << 1)
 
 /* Commands */
-#define NBD_WIRE_CMD_READ	    0
-#define NBD_WIRE_CMD_WRITE	    1
-#define NBD_WIRE_CMD_DISC	    2
-#define NBD_WIRE_CMD_FLUSH	    3
-#define NBD_WIRE_CMD_TRIM	    4
-#define NBD_WIRE_CMD_CACHE	    5
-#define NBD_WIRE_CMD_WRITE_ZEROES   6
-#define NBD_WIRE_CMD_BLOCK_STATUS   7
+#define NBD_WIRE_CMD_READ	      0
+#define NBD_WIRE_CMD_WRITE	      1
+#define NBD_WIRE_CMD_DISC	      2
+#define NBD_WIRE_CMD_FLUSH	      3
+#define NBD_WIRE_CMD_TRIM	      4
+#define NBD_WIRE_CMD_CACHE	      5
+#define NBD_WIRE_CMD_WRITE_ZEROES     6
+#define NBD_WIRE_CMD_BLOCK_STATUS     7
 
 /* Command flags (u16) */
-#define NBD_WIRE_CMD_FLAG_FUA	    (1u << 0)
-#define NBD_WIRE_CMD_FLAG_NO_HOLE   (1u << 1)
-#define NBD_WIRE_CMD_FLAG_DF	    (1u << 2)
-#define NBD_WIRE_CMD_FLAG_REQ_ONE   (1u << 3)
-#define NBD_WIRE_CMD_FLAG_FAST_ZERO (1u << 4)
+#define NBD_WIRE_CMD_FLAG_FUA	      (1u << 0)
+#define NBD_WIRE_CMD_FLAG_NO_HOLE     (1u << 1)
+#define NBD_WIRE_CMD_FLAG_DF	      (1u << 2)
+#define NBD_WIRE_CMD_FLAG_REQ_ONE     (1u << 3)
+#define NBD_WIRE_CMD_FLAG_FAST_ZERO   (1u << 4)
+#define NBD_WIRE_CMD_FLAG_PAYLOAD_LEN (1u << 5) /* the length is that of a payload */
 
 /* Errors in replies: Linux's errno numbers, whatever the server runs on */
-#define NBD_WIRE_EPERM		    1
-#define NBD_WIRE_EIO		    5
-#define NBD_WIRE_ENOMEM		    12
-#define NBD_WIRE_EINVAL		    22
-#define NBD_WIRE_ENOSPC		    28
-#define NBD_WIRE_EOVERFLOW	    75
-#define NBD_WIRE_ENOTSUP	    95
-#define NBD_WIRE_ESHUTDOWN	    108
+#define NBD_WIRE_EPERM		      1
+#define NBD_WIRE_EIO		      5
+#define NBD_WIRE_ENOMEM		      12
+#define NBD_WIRE_EINVAL		      22
+#define NBD_WIRE_ENOSPC		      28
+#define NBD_WIRE_EOVERFLOW	      75
+#define NBD_WIRE_ENOTSUP	      95
+#define NBD_WIRE_ESHUTDOWN	      108
 
 /*
  * Block sizes, in bytes.  Without NBD_WIRE_INFO_BLOCK_SIZE a client may assume
  * the defaults; the minimum block size is a power of two up to 64 KiB.
  */
-#define NBD_WIRE_MAX_MIN_BLOCK	    65536u
-#define NBD_WIRE_DEF_PREFERRED	    4096u
-#define NBD_WIRE_DEF_MAX_PAYLOAD    (32u << 20)
+#define NBD_WIRE_MAX_MIN_BLOCK	      65536u
+#define NBD_WIRE_DEF_PREFERRED	      4096u
+#define NBD_WIRE_DEF_MAX_PAYLOAD      (32u << 20)
 
 #endif /* NBD_WIRE_H */

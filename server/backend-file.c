@@ -202,7 +202,7 @@ static int zero_aligned(struct file *f, uint64_t offset, uint64_t len, bool keep
 	return write_zeroes(f, offset, len);
 }
 
-static int file_zero(struct srv_backend *b, uint32_t len, uint64_t offset, bool keep, bool fua)
+static int file_zero(struct srv_backend *b, uint64_t len, uint64_t offset, bool keep, bool fua)
 {
 	struct file *f = to_file(b);
 	uint64_t end = offset + len;
@@ -225,7 +225,7 @@ static int file_zero(struct srv_backend *b, uint32_t len, uint64_t offset, bool 
 	return ret;
 }
 
-static int file_fast_zero(struct srv_backend *b, uint32_t len, uint64_t offset, bool keep, bool fua)
+static int file_fast_zero(struct srv_backend *b, uint64_t len, uint64_t offset, bool keep, bool fua)
 {
 	int mode = keep ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE;
 	struct file *f = to_file(b);
@@ -242,20 +242,20 @@ static int file_fast_zero(struct srv_backend *b, uint32_t len, uint64_t offset, 
 	return ret;
 }
 
-static int file_cache(struct srv_backend *b, uint32_t len, uint64_t offset)
+static int file_cache(struct srv_backend *b, uint64_t len, uint64_t offset)
 {
 	struct file *f = to_file(b);
 	int ret;
 
 	if (f->direct)
 		return 0;
-	ret = posix_fadvise(f->fd, (off_t)offset, len, POSIX_FADV_WILLNEED);
+	ret = posix_fadvise(f->fd, (off_t)offset, (off_t)len, POSIX_FADV_WILLNEED);
 
 	/* What cannot be had sooner is had when it is read */
 	return unsupported(-ret) ? 0 : -ret;
 }
 
-static int file_extent(struct srv_backend *b, uint32_t *len, uint64_t offset, bool *hole)
+static int file_extent(struct srv_backend *b, uint64_t *len, uint64_t offset, bool *hole)
 {
 	struct file *f = to_file(b);
 	off_t next, data;
@@ -275,12 +275,12 @@ static int file_extent(struct srv_backend *b, uint32_t *len, uint64_t offset, bo
 		next = data < 0 ? (off_t)b->size : data;
 	}
 	if ((uint64_t)next > offset && (uint64_t)next - offset < *len)
-		*len = (uint32_t)((uint64_t)next - offset);
+		*len = (uint64_t)next - offset;
 	return 0;
 }
 
 /* A hint: what cannot be done is left undone, rounded inwards */
-static int file_trim(struct srv_backend *b, uint32_t len, uint64_t offset, bool fua)
+static int file_trim(struct srv_backend *b, uint64_t len, uint64_t offset, bool fua)
 {
 	struct file *f = to_file(b);
 	uint64_t first = (offset + f->sector - 1) / f->sector * f->sector;

@@ -23,15 +23,15 @@ struct srv_backend_ops {
 	int (*write)(struct srv_backend *b, const void *buf, uint32_t len, uint64_t offset,
 		     bool fua);
 	int (*flush)(struct srv_backend *b);
-	int (*trim)(struct srv_backend *b, uint32_t len, uint64_t offset, bool fua);
+	int (*trim)(struct srv_backend *b, uint64_t len, uint64_t offset, bool fua);
 	/* @keep: space must stay allocated */
-	int (*zero)(struct srv_backend *b, uint32_t len, uint64_t offset, bool keep, bool fua);
+	int (*zero)(struct srv_backend *b, uint64_t len, uint64_t offset, bool keep, bool fua);
 	/* The same, but only if that is faster than writing: or -EOPNOTSUPP, and nothing is changed */
-	int (*fast_zero)(struct srv_backend *b, uint32_t len, uint64_t offset, bool keep, bool fua);
+	int (*fast_zero)(struct srv_backend *b, uint64_t len, uint64_t offset, bool keep, bool fua);
 	/* A hint that the range will be read soon */
-	int (*cache)(struct srv_backend *b, uint32_t len, uint64_t offset);
+	int (*cache)(struct srv_backend *b, uint64_t len, uint64_t offset);
 	/* How far what begins at @offset goes, up to @len; *@hole: it takes no space, and reads as zero */
-	int (*extent)(struct srv_backend *b, uint32_t *len, uint64_t offset, bool *hole);
+	int (*extent)(struct srv_backend *b, uint64_t *len, uint64_t offset, bool *hole);
 	void (*close)(struct srv_backend *b);
 };
 

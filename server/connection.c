@@ -62,9 +62,9 @@ static void queue_reply(struct srv_req *req, uint32_t error)
 		return;
 	}
 	if (!error && req->r.type == NBD_WIRE_CMD_READ)
-		req->reply = req->r.length;
+		req->reply = (uint32_t)req->r.length;
 	else if (!error && req->r.type == NBD_WIRE_CMD_BLOCK_STATUS)
-		req->reply = req->extents * SRV_EXTENT_LEN;
+		req->reply = req->extents * (req->r.extended ? SRV_EXT_EXTENT_LEN : SRV_EXTENT_LEN);
 	req->head_len =
 		(uint32_t)srv_reply_encode(&c->session, &req->r, error, req->reply, req->head);
 	/* Before it is sent: who has the answer finds it counted */

@@ -24,7 +24,7 @@ bool srv_disk_now(struct srv_req *req, uint32_t *error)
 		return true;
 	}
 	*error = 0;
-	return reads && !b->ops->read_cached(b, req->buf, r->length, r->offset);
+	return reads && !b->ops->read_cached(b, req->buf, (uint32_t)r->length, r->offset);
 }
 
 static void run(struct srv_job *job)
@@ -72,10 +72,12 @@ static bool begin_in_ring(struct srv_req *req)
 		return false;
 	switch (r->type) {
 	case NBD_WIRE_CMD_READ:
-		io_uring_prep_read(sqe, c->backend->ring_fd, req->buf, r->length, r->offset);
+		io_uring_prep_read(sqe, c->backend->ring_fd, req->buf, (uint32_t)r->length,
+				   r->offset);
 		break;
 	case NBD_WIRE_CMD_WRITE:
-		io_uring_prep_write(sqe, c->backend->ring_fd, req->buf, r->length, r->offset);
+		io_uring_prep_write(sqe, c->backend->ring_fd, req->buf, (uint32_t)r->length,
+				    r->offset);
 		if ((r->flags & NBD_WIRE_CMD_FLAG_FUA) || c->export->sync)
 			sqe->rw_flags = RWF_DSYNC;
 		break;

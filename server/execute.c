@@ -16,10 +16,10 @@ uint32_t srv_execute(struct srv_backend *b, const struct srv_export *export,
 		return srv_wire_error(ECANCELED);
 	switch (req->type) {
 	case NBD_WIRE_CMD_READ:
-		ret = b->ops->read(b, buf, req->length, req->offset);
+		ret = b->ops->read(b, buf, (uint32_t)req->length, req->offset);
 		break;
 	case NBD_WIRE_CMD_WRITE:
-		ret = b->ops->write(b, buf, req->length, req->offset, fua);
+		ret = b->ops->write(b, buf, (uint32_t)req->length, req->offset, fua);
 		break;
 	case NBD_WIRE_CMD_FLUSH:
 		ret = b->ops->flush(b);
@@ -48,12 +48,25 @@ uint32_t srv_execute(struct srv_backend *b, const struct srv_export *export,
 	return srv_wire_error(-ret);
 }
 
+/* An extent on the wire; its length and flags have been checked to fit */
+static void put_extent(uint8_t *out, bool extended, uint64_t len, uint32_t flags)
+{
+	if (extended) {
+		nbd_put_be64(out, len);
+		nbd_put_be64(out + 8, flags);
+	} else {
+		nbd_put_be32(out, (uint32_t)len);
+		nbd_put_be32(out + 4, flags);
+	}
+}
+
 uint32_t srv_block_status(struct srv_backend *b, const struct srv_request *req, uint8_t *out,
 			  uint32_t *n)
 {
-	uint32_t max = req->flags & NBD_WIRE_CMD_FLAG_REQ_ONE ? 1 : SRV_MAX_EXTENTS;
-	uint32_t left = req->length, flags, len, last = 0;
-	uint64_t offset = req->offset;
+	uint32_t size = req->extended ? SRV_EXT_EXTENT_LEN : SRV_EXTENT_LEN;
+	uint32_t max = req->flags & NBD_WIRE_CMD_FLAG_REQ_ONE ? 1 : SRV_EXTENTS_LEN / size;
+	uint64_t left = req->length, offset = req->offset, len, last_len = 0;
+	uint32_t flags, last = 0;
 	bool hole;
 	int ret;
 
@@ -68,16 +81,17 @@ uint32_t srv_block_status(struct srv_backend *b, const struct srv_request *req, 
 		left -= len;
 		/* The file may change under us: neighbours of one kind are one extent */
 		if (*n && flags == last) {
-			out -= SRV_EXTENT_LEN;
-			len += nbd_get_be32(out);
-		} else if ((*n)++ == max) {
-			(*n)--;
+			out -= size;
+			len += last_len;
+		} else if (*n == max) {
 			break;
+		} else {
+			(*n)++;
 		}
-		nbd_put_be32(out, len);
-		nbd_put_be32(out + 4, flags);
-		out += SRV_EXTENT_LEN;
+		put_extent(out, req->extended, len, flags);
+		out += size;
 		last = flags;
+		last_len = len;
 	}
 	return 0;
 }

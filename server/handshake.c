@@ -333,6 +333,9 @@ static enum srv_event take_option(struct srv_session *s, bool too_long)
 	case NBD_WIRE_OPT_EXPORT_NAME:
 		if (s->shutdown)
 			return srv_close(s, "shutting down");
+		/* A reply that would be as before is not what the client waits for */
+		if (s->extended)
+			return srv_close(s, "EXPORT_NAME after extended headers");
 		return open_name(s, s->in, s->opt_len);
 	case NBD_WIRE_OPT_INFO:
 	case NBD_WIRE_OPT_GO:
@@ -347,6 +350,18 @@ static enum srv_event take_option(struct srv_session *s, bool too_long)
 		if (too_long)
 			return finish_option(s, NBD_WIRE_REP_ERR_INVALID,
 					     "STRUCTURED_REPLY takes no data");
+		if (s->extended)
+			return finish_option(s, NBD_WIRE_REP_ERR_EXT_HEADER_REQD,
+					     "extended headers have been chosen already");
+		s->structured = true;
+		return finish_option(s, NBD_WIRE_REP_ACK, NULL);
+	case NBD_WIRE_OPT_EXTENDED_HEADERS:
+		if (too_long || s->extended)
+			return finish_option(s, NBD_WIRE_REP_ERR_INVALID,
+					     too_long ?
+						     "EXTENDED_HEADERS takes no data" :
+						     "extended headers have been chosen already");
+		s->extended = true;
 		s->structured = true;
 		return finish_option(s, NBD_WIRE_REP_ACK, NULL);
 	case NBD_WIRE_OPT_LIST_META_CONTEXT:

@@ -61,8 +61,9 @@ void srv_report_failure(struct srv_conn *c, const struct srv_request *req, uint3
 	}
 	srv_conn_export_file(c, file, sizeof(file));
 	nbd_log_about(c->peer, srv_conn_export_name(c), LOG_ERR,
-		      "export '%s': cannot %s %u bytes at %llu of %s: %s", srv_conn_export_name(c),
-		      names[req->type], req->length, (unsigned long long)req->offset, file,
+		      "export '%s': cannot %s %llu bytes at %llu of %s: %s",
+		      srv_conn_export_name(c), names[req->type], (unsigned long long)req->length,
+		      (unsigned long long)req->offset, file,
 		      error == NBD_WIRE_ENOSPC ?
 			      "no space left; free some or the client loses data" :
 			      "I/O error");
@@ -78,6 +79,7 @@ void srv_report_refusal(struct srv_conn *c, const struct srv_request *r)
 		return;
 	nbd_log_about(
 		c->peer, srv_conn_export_name(c), LOG_DEBUG,
-		"client %s: command %u with flags 0x%x, %u bytes at %llu, is refused: error %u",
-		c->peer, r->type, r->flags, r->length, (unsigned long long)r->offset, r->error);
+		"client %s: command %u with flags 0x%x, %llu bytes at %llu, is refused: error %u",
+		c->peer, r->type, r->flags, (unsigned long long)r->length,
+		(unsigned long long)r->offset, r->error);
 }

@@ -148,8 +148,10 @@ static uint32_t data_size(const struct srv_request *r)
 	if (r->error)
 		return 0;
 	if (r->type == NBD_WIRE_CMD_BLOCK_STATUS)
-		return SRV_MAX_EXTENTS * SRV_EXTENT_LEN;
-	return r->type == NBD_WIRE_CMD_READ || r->type == NBD_WIRE_CMD_WRITE ? r->length : 0;
+		return SRV_EXTENTS_LEN;
+	if (r->type != NBD_WIRE_CMD_READ && r->type != NBD_WIRE_CMD_WRITE)
+		return 0;
+	return (uint32_t)r->length;
 }
 
 /* Memory for a request's data; false when it has to wait */

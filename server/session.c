@@ -95,47 +95,58 @@ bool srv_session_idle(const struct srv_session *s)
 	return !s->in_len && !s->skip && s->state != SRV_OPTION_DATA && s->state != SRV_LISTING;
 }
 
-/* The head of a chunk, the only one of its reply; @len bytes are to follow */
-static void encode_chunk(uint8_t *out, uint64_t cookie, uint16_t type, uint32_t len)
+/* The head of a chunk, the only one of its reply; @len bytes are to follow.  Its own length. */
+static size_t encode_chunk(uint8_t *out, const struct srv_request *req, uint16_t type, uint32_t len)
 {
-	nbd_put_be32(out, NBD_WIRE_STRUCTURED_REPLY_MAGIC);
+	nbd_put_be32(out,
+		     req->extended ? NBD_WIRE_EXT_REPLY_MAGIC : NBD_WIRE_STRUCTURED_REPLY_MAGIC);
 	nbd_put_be16(out + 4, NBD_WIRE_CHUNK_FLAG_DONE);
 	nbd_put_be16(out + 6, type);
-	nbd_put_be64(out + 8, cookie);
-	nbd_put_be32(out + 16, len);
+	nbd_put_be64(out + 8, req->cookie);
+	if (!req->extended) {
+		nbd_put_be32(out + 16, len);
+		return NBD_WIRE_STRUCTURED_REPLY_LEN;
+	}
+	nbd_put_be64(out + 16, req->offset);
+	nbd_put_be64(out + 24, len);
+	return NBD_WIRE_EXT_REPLY_LEN;
 }
 
 size_t srv_reply_encode(const struct srv_session *s, const struct srv_request *req, uint32_t error,
 			uint32_t data, uint8_t *out)
 {
-	uint8_t *body = out + NBD_WIRE_STRUCTURED_REPLY_LEN;
+	size_t n;
 
-	/* Whoever can take chunks can take simple replies, except to these two */
-	if (!s->structured ||
-	    (req->type != NBD_WIRE_CMD_READ && req->type != NBD_WIRE_CMD_BLOCK_STATUS)) {
+	/* Whoever can take chunks can take simple replies too, except to these two */
+	if (!req->extended && (!s->structured || (req->type != NBD_WIRE_CMD_READ &&
+						  req->type != NBD_WIRE_CMD_BLOCK_STATUS))) {
 		nbd_put_be32(out, NBD_WIRE_SIMPLE_REPLY_MAGIC);
 		nbd_put_be32(out + 4, error);
 		nbd_put_be64(out + 8, req->cookie);
 		return NBD_WIRE_SIMPLE_REPLY_LEN;
 	}
 	if (error) {
-		encode_chunk(out, req->cookie, NBD_WIRE_CHUNK_ERROR, 6);
-		nbd_put_be32(body, error);
-		nbd_put_be16(body + 4, 0);
-		return NBD_WIRE_STRUCTURED_REPLY_LEN + 6;
+		n = encode_chunk(out, req, NBD_WIRE_CHUNK_ERROR, 6);
+		nbd_put_be32(out + n, error);
+		nbd_put_be16(out + n + 4, 0);
+		return n + 6;
 	}
-	if (!data) {
-		encode_chunk(out, req->cookie, NBD_WIRE_CHUNK_NONE, 0);
-		return NBD_WIRE_STRUCTURED_REPLY_LEN;
-	}
+	if (!data)
+		return encode_chunk(out, req, NBD_WIRE_CHUNK_NONE, 0);
 	if (req->type == NBD_WIRE_CMD_READ) {
-		encode_chunk(out, req->cookie, NBD_WIRE_CHUNK_OFFSET_DATA, 8 + data);
-		nbd_put_be64(body, req->offset);
-		return NBD_WIRE_STRUCTURED_REPLY_LEN + 8;
+		n = encode_chunk(out, req, NBD_WIRE_CHUNK_OFFSET_DATA, 8 + data);
+		nbd_put_be64(out + n, req->offset);
+		return n + 8;
 	}
-	encode_chunk(out, req->cookie, NBD_WIRE_CHUNK_BLOCK_STATUS, 4 + data);
-	nbd_put_be32(body, SRV_META_ID);
-	return NBD_WIRE_STRUCTURED_REPLY_LEN + 4;
+	if (!req->extended) {
+		n = encode_chunk(out, req, NBD_WIRE_CHUNK_BLOCK_STATUS, 4 + data);
+		nbd_put_be32(out + n, SRV_META_ID);
+		return n + 4;
+	}
+	n = encode_chunk(out, req, NBD_WIRE_CHUNK_BLOCK_STATUS_EXT, 8 + data);
+	nbd_put_be32(out + n, SRV_META_ID);
+	nbd_put_be32(out + n + 4, data / SRV_EXT_EXTENT_LEN);
+	return n + 8;
 }
 
 uint32_t srv_wire_error(int err)

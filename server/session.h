@@ -24,13 +24,15 @@
 /* The longest answer given at once: all information items with the longest strings */
 #define SRV_MAX_OUT	      16384
 #define SRV_MAX_REASON	      160
-/* The longest head of a reply: a structured one with an offset */
-#define SRV_MAX_REPLY_HEAD    (NBD_WIRE_STRUCTURED_REPLY_LEN + 8)
+/* The longest head of a reply: an extended one with an offset */
+#define SRV_MAX_REPLY_HEAD    (NBD_WIRE_EXT_REPLY_LEN + 8)
 /* The number a client gets for base:allocation, the only metadata context */
 #define SRV_META_ID	      1
-/* Extents in one answer to BLOCK_STATUS: what a page has room for */
-#define SRV_MAX_EXTENTS	      512
-#define SRV_EXTENT_LEN	      8 /* u32 length, u32 flags */
+/* The extents in one answer to BLOCK_STATUS: what a page has room for */
+#define SRV_EXTENTS_LEN	      4096
+#define SRV_EXTENT_LEN	      8	 /* u32 length, u32 flags */
+#define SRV_EXT_EXTENT_LEN    16 /* u64 length, u64 flags */
+#define SRV_MAX_EXTENTS	      (SRV_EXTENTS_LEN / SRV_EXTENT_LEN)
 
 /* What a client learns of an export it opened */
 struct srv_export_info {
@@ -47,10 +49,11 @@ struct srv_export_info {
 struct srv_request {
 	uint64_t cookie;
 	uint64_t offset;
-	uint32_t length;
-	uint16_t type;	/* NBD_WIRE_CMD_* */
-	uint16_t flags; /* NBD_WIRE_CMD_FLAG_* */
-	uint32_t error; /* nonzero: refused, reply with this and do nothing */
+	uint64_t length; /* of READ and WRITE no more than the largest payload, if @error is 0 */
+	uint16_t type;	 /* NBD_WIRE_CMD_* */
+	uint16_t flags;	 /* NBD_WIRE_CMD_FLAG_* */
+	bool extended;	 /* with an extended header, and answered in kind */
+	uint32_t error;	 /* nonzero: refused, reply with this and do nothing */
 };
 
 /* What a session wants next */
@@ -74,7 +77,7 @@ enum srv_state {
 	SRV_FENCING,	  /* the owner is waiting for older connections */
 	SRV_LISTING,	  /* in the middle of the answer to LIST */
 	SRV_HEADER,	  /* transmission: a request */
-	SRV_PAYLOAD_SKIP, /* the payload of a refused WRITE */
+	SRV_PAYLOAD_SKIP, /* the payload of a refused request */
 	SRV_CLOSED,
 };
 
@@ -107,6 +110,7 @@ struct srv_session {
 	bool announced;	 /* the client has told its session, and it never changes after that */
 	bool fenced;	 /* and older connections have been drained */
 	bool structured; /* the client has asked for structured replies */
+	bool extended;	 /* or for extended headers, which stand for them as well */
 	bool allocation; /* and for base:allocation of the export hs->meta_name */
 
 	uint32_t opt; /* the option under way */
@@ -131,7 +135,7 @@ struct srv_session {
 	uint8_t *in; /* of the handshake, and in transmission @header */
 	uint8_t *out;
 	struct srv_handshake *hs; /* with both; NULL when it is not needed any longer */
-	uint8_t header[NBD_WIRE_REQUEST_LEN];
+	uint8_t header[NBD_WIRE_EXT_REQUEST_LEN];
 };
 
 void srv_session_init(struct srv_session *s, srv_list_fn list, void *list_ctx);

@@ -269,7 +269,7 @@ void srv_count_begin(struct srv_counters *client, struct srv_shard *shard)
 		add(&shard->counters.in_flight, 1);
 }
 
-static void count_answer(struct srv_counters *c, enum srv_command command, uint32_t bytes,
+static void count_answer(struct srv_counters *c, enum srv_command command, uint64_t bytes,
 			 bool error)
 {
 	add(&c->requests[command], 1);
@@ -281,7 +281,7 @@ static void count_answer(struct srv_counters *c, enum srv_command command, uint3
 }
 
 void srv_count_answer(struct srv_counters *client, struct srv_shard *shard,
-		      enum srv_command command, uint32_t bytes, bool error, uint64_t ns)
+		      enum srv_command command, uint64_t bytes, bool error, uint64_t ns)
 {
 	count_answer(client, command, bytes, error);
 	if (!shard)

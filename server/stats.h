@@ -123,7 +123,7 @@ uint64_t srv_now_ns(void);
 /* For the loop, into the client's counters and the export's (NULL: it has none) */
 void srv_count_begin(struct srv_counters *client, struct srv_shard *shard);
 void srv_count_answer(struct srv_counters *client, struct srv_shard *shard,
-		      enum srv_command command, uint32_t bytes, bool error, uint64_t ns);
+		      enum srv_command command, uint64_t bytes, bool error, uint64_t ns);
 void srv_count_drop(struct srv_counters *client, struct srv_shard *shard);
 
 #endif /* SRV_STATS_H */

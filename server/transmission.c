@@ -23,6 +23,8 @@ static uint16_t allowed_flags(const struct srv_session *s, uint16_t type)
 		flags |= NBD_WIRE_CMD_FLAG_FAST_ZERO;
 	if (type == NBD_WIRE_CMD_BLOCK_STATUS)
 		flags |= NBD_WIRE_CMD_FLAG_REQ_ONE;
+	if (type == NBD_WIRE_CMD_WRITE && s->extended)
+		flags |= NBD_WIRE_CMD_FLAG_PAYLOAD_LEN;
 	return flags;
 }
 
@@ -82,24 +84,38 @@ static uint32_t check_request(const struct srv_session *s, const struct srv_requ
 	return 0;
 }
 
+/* The bytes that follow a request's header */
+static uint64_t payload(const struct srv_request *req)
+{
+	if (req->extended)
+		return req->flags & NBD_WIRE_CMD_FLAG_PAYLOAD_LEN ? req->length : 0;
+	return req->type == NBD_WIRE_CMD_WRITE ? req->length : 0;
+}
+
 static enum srv_event take_header(struct srv_session *s)
 {
 	struct srv_request *req = &s->req;
 	const uint8_t *p = s->in;
 
-	if (nbd_get_be32(p) != NBD_WIRE_REQUEST_MAGIC)
+	if (nbd_get_be32(p) != (s->extended ? NBD_WIRE_EXT_REQUEST_MAGIC : NBD_WIRE_REQUEST_MAGIC))
 		return srv_close(s, "request with wrong magic 0x%08x", nbd_get_be32(p));
 	req->flags = nbd_get_be16(p + 4);
 	req->type = nbd_get_be16(p + 6);
 	req->cookie = nbd_get_be64(p + 8);
 	req->offset = nbd_get_be64(p + 16);
-	req->length = nbd_get_be32(p + 24);
+	req->length = s->extended ? nbd_get_be64(p + 24) : nbd_get_be32(p + 24);
+	req->extended = s->extended;
 	if (req->type == NBD_WIRE_CMD_DISC)
 		return srv_close(s, "disconnected");
+	/* Whether data follows is anybody's guess, and data must not be taken for requests */
+	if (req->extended && req->type == NBD_WIRE_CMD_WRITE && !payload(req) && req->length)
+		return srv_close(s, "WRITE without PAYLOAD_LEN");
+	if (payload(req) > UINT32_MAX)
+		return srv_close(s, "payload of %llu bytes", (unsigned long long)payload(req));
 
 	req->error = check_request(s, req);
-	if (req->error && req->type == NBD_WIRE_CMD_WRITE && req->length) {
-		s->skip = req->length;
+	if (req->error && payload(req)) {
+		s->skip = (uint32_t)payload(req);
 		s->state = SRV_PAYLOAD_SKIP;
 		return SRV_MORE;
 	}
@@ -111,7 +127,8 @@ enum srv_event srv_transmission_next(struct srv_session *s, const uint8_t **in, 
 	enum srv_event ev;
 
 	if (s->state == SRV_HEADER) {
-		if (!srv_take(s, NBD_WIRE_REQUEST_LEN, in, len))
+		if (!srv_take(s, s->extended ? NBD_WIRE_EXT_REQUEST_LEN : NBD_WIRE_REQUEST_LEN, in,
+			      len))
 			return SRV_MORE;
 		ev = take_header(s);
 		if (ev != SRV_MORE)

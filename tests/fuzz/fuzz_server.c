@@ -42,7 +42,7 @@ static int mem_flush(struct srv_backend *b)
 	return 0;
 }
 
-static int mem_trim(struct srv_backend *b, uint32_t len, uint64_t offset, bool fua)
+static int mem_trim(struct srv_backend *b, uint64_t len, uint64_t offset, bool fua)
 {
 	(void)b;
 	(void)fua;
@@ -50,7 +50,7 @@ static int mem_trim(struct srv_backend *b, uint32_t len, uint64_t offset, bool f
 	return 0;
 }
 
-static int mem_zero(struct srv_backend *b, uint32_t len, uint64_t offset, bool keep, bool fua)
+static int mem_zero(struct srv_backend *b, uint64_t len, uint64_t offset, bool keep, bool fua)
 {
 	(void)b;
 	(void)keep;
@@ -59,12 +59,12 @@ static int mem_zero(struct srv_backend *b, uint32_t len, uint64_t offset, bool k
 	return 0;
 }
 
-static int mem_fast_zero(struct srv_backend *b, uint32_t len, uint64_t offset, bool keep, bool fua)
+static int mem_fast_zero(struct srv_backend *b, uint64_t len, uint64_t offset, bool keep, bool fua)
 {
 	return keep ? -EOPNOTSUPP : mem_zero(b, len, offset, keep, fua);
 }
 
-static int mem_cache(struct srv_backend *b, uint32_t len, uint64_t offset)
+static int mem_cache(struct srv_backend *b, uint64_t len, uint64_t offset)
 {
 	(void)b;
 	(void)len;
@@ -73,7 +73,7 @@ static int mem_cache(struct srv_backend *b, uint32_t len, uint64_t offset)
 }
 
 /* Every block of 8 bytes is another extent than the one before */
-static int mem_extent(struct srv_backend *b, uint32_t *len, uint64_t offset, bool *hole)
+static int mem_extent(struct srv_backend *b, uint64_t *len, uint64_t offset, bool *hole)
 {
 	uint32_t left = 8 - (uint32_t)offset % 8;
 
@@ -204,6 +204,7 @@ static bool request(struct srv_session *s, const uint8_t **in, size_t *len)
 		    req->type == NBD_WIRE_CMD_WRITE_ZEROES)
 			assert(!(s->info.flags & NBD_WIRE_FLAG_READ_ONLY));
 		assert(!s->shutdown);
+		assert(req->extended == s->extended);
 		if (req->type == NBD_WIRE_CMD_WRITE) {
 			if (*len < req->length)
 				return false;
@@ -215,15 +216,19 @@ static bool request(struct srv_session *s, const uint8_t **in, size_t *len)
 			assert(s->structured && s->allocation && req->length);
 			error = srv_block_status(&b, req, buf, &data);
 			assert(!error && data && data <= SRV_MAX_EXTENTS);
-			data *= SRV_EXTENT_LEN;
+			data *= req->extended ? SRV_EXT_EXTENT_LEN : SRV_EXTENT_LEN;
+			assert(data <= SRV_EXTENTS_LEN);
 		} else {
 			error = srv_execute(&b, &export, req, buf);
-			data = req->type == NBD_WIRE_CMD_READ && !error ? req->length : 0;
+			data = req->type == NBD_WIRE_CMD_READ && !error ? (uint32_t)req->length : 0;
 		}
 	}
 	n = srv_reply_encode(s, req, error, data, head);
 	assert(n >= NBD_WIRE_SIMPLE_REPLY_LEN && n <= sizeof(head));
 	assert(nbd_get_be64(head + 8) == req->cookie);
+	if (s->extended)
+		assert(n >= NBD_WIRE_EXT_REPLY_LEN && nbd_get_be64(head + 16) == req->offset &&
+		       nbd_get_be64(head + 24) == n - NBD_WIRE_EXT_REPLY_LEN + data);
 	return true;
 }
 
@@ -270,7 +275,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const size_t pieces[] = { 1, 2, 3, 7, 16, 27, 28, 29, 100, 4096, 65536, 1u << 30 };
+	static const size_t pieces[] = {
+		1, 2, 3, 7, 16, 27, 28, 29, 32, 100, 4096, 65536, 1u << 30
+	};
 	static struct srv_session s;
 	static struct srv_handshake hs;
 	const uint8_t *in;

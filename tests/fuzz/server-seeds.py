@@ -8,9 +8,9 @@ import struct
 FIXED, NO_ZEROES = 1, 2
 EXPORT_NAME, ABORT, LIST, STARTTLS, INFO, GO, STRUCTURED = 1, 2, 3, 5, 6, 7, 8
 X_SESSION = 0x6e625301
-LIST_META, SET_META = 9, 10
+LIST_META, SET_META, EXTENDED = 9, 10, 11
 READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZEROES, STATUS = range(8)
-FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO = 1, 2, 4, 8, 16
+FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO, PAYLOAD_LEN = 1, 2, 4, 8, 16, 32
 
 
 def flags(f=FIXED | NO_ZEROES):
@@ -44,6 +44,10 @@ def write(offset, data, flag=0):
     return request(WRITE, offset, len(data), flag, data)
 
 
+def extended(kind, offset=0, length=0, flag=0, data=b""):
+    return struct.pack(">IHHQQQ", 0x21e41c71, flag, kind, 0xfedcba0987654321, offset, length) + data
+
+
 EVERYTHING = (request(READ, 0, 512) + write(512, b"w" * 600) + write(0, b"f" * 100, FUA) +
               request(FLUSH) + request(TRIM, 1024, 1024) + request(ZEROES, 4096, 4096, NO_HOLE) +
               request(ZEROES, 0, 65536, FUA) + request(CACHE, 0, 512))
@@ -55,7 +59,25 @@ STRUCTURED_ONLY = (request(STATUS, 0, 65536) + request(STATUS, 3, 40, REQ_ONE) +
                    request(STATUS, 0, 0) + request(READ, 0, 512, DF) + request(CACHE, 0, 65536) +
                    request(ZEROES, 0, 512, FAST_ZERO) + request(ZEROES, 0, 512, FAST_ZERO | NO_HOLE))
 
+WITH = PAYLOAD_LEN
+EXTENDED_ONLY = (extended(READ, 0, 512) + extended(WRITE, 512, 600, WITH, b"e" * 600) +
+                 extended(FLUSH) + extended(TRIM, 0, 65536, FUA) + extended(STATUS, 0, 65536) +
+                 extended(STATUS, 3, 40, REQ_ONE) + extended(ZEROES, 4096, 4096, NO_HOLE) +
+                 extended(CACHE, 0, 65536) + extended(READ, 0, 2**32 + 512) +
+                 extended(TRIM, 1, 2**64 - 1) + extended(WRITE, 0, 9000, WITH, b"l" * 9000) +
+                 extended(READ, 0, 100, WITH, b"p" * 100) + extended(WRITE, 0, 0) +
+                 extended(STATUS, 0, 20, WITH, b"q" * 20) + extended(77))
+
 SEEDS = {
+    "extended": (8, flags() + option(EXTENDED) + meta(SET_META) + go() + EXTENDED_ONLY +
+                 extended(DISC)),
+    "extended-again": (5, flags() + option(EXTENDED, b"x") + option(STRUCTURED) + option(EXTENDED) +
+                       option(STRUCTURED) + option(EXTENDED) + go(b"ro") + EXTENDED_ONLY),
+    "extended-no-flag": (8, flags() + option(EXTENDED) + go() + extended(WRITE, 0, 512) + EVERYTHING),
+    "extended-huge": (8, flags() + option(EXTENDED) + go() +
+                      extended(WRITE, 0, 2**32, PAYLOAD_LEN) + EXTENDED_ONLY),
+    "extended-compact": (8, flags() + option(EXTENDED) + go() + EVERYTHING),
+    "extended-name": (8, flags() + option(EXTENDED) + option(EXPORT_NAME, b"disk")),
     "structured": (11, flags() + option(STRUCTURED) + meta(LIST_META, queries=()) +
                    meta(SET_META) + go() + STRUCTURED_ONLY + EVERYTHING + REFUSED),
     "structured-no-context": (8, flags() + option(STRUCTURED) + meta(SET_META, b"ro") + go() +

@@ -60,7 +60,7 @@ def export_name():
 def in_sync():
     """unknown and malformed options are refused and the next one is understood"""
     c = client()
-    for number, data in ((4, b""), (11, b""), (0, b""), (1000, b"y" * 100000), (0xffffffff, b"z")):
+    for number, data in ((4, b""), (12, b""), (0, b""), (1000, b"y" * 100000), (0xffffffff, b"z")):
         assert last(c.option(number, data)) == ERR_UNSUP
     assert last(c.option(STARTTLS)) == ERR_POLICY
     assert last(c.option(LIST, b"x")) == ERR_INVALID
@@ -291,9 +291,47 @@ def block_status():
     assert c.chunk()[0] == 0x8001
 
 
+def extended():
+    """extended headers: every answer a chunk of 32 bytes, payloads told by their flag, in sync"""
+    c = client()
+    assert c.option(EXTENDED, b"x")[0][0] == ERR_INVALID
+    assert c.option(EXTENDED) == [(ACK, b"")]
+    assert c.option(STRUCTURED)[0][0] == 0x8000000a and c.option(EXTENDED)[0][0] == ERR_INVALID
+    assert c.meta(SET_META, b"rw")[-1][0] == ACK
+    assert c.start(b"rw")[1] == 0x0ded
+    none, bad = (0, b""), (0x8001, struct.pack(">IH", EINVAL, 0))
+    assert c.extended(TRIM, 0, SIZE) == none
+    assert c.extended(WRITE, 1 << 20, 4096, PAYLOAD_LEN | FUA, b"E" * 4096) == none
+    assert c.extended(READ, 1 << 20, 4096) == (1, struct.pack(">Q", 1 << 20) + b"E" * 4096)
+    assert c.extended(STATUS, 0, SIZE) == (6, struct.pack(
+        ">II6Q", 1, 3, 1 << 20, 3, 4096, 0, SIZE - (1 << 20) - 4096, 3))
+    assert c.extended(FLUSH) == none and c.extended(CACHE, 0, SIZE) == none
+    assert c.extended(ZEROES, 1 << 20, 4096) == none
+    assert c.extended(READ, 1 << 20, 1)[1][8:] == b"\0"
+    for kind in (READ, TRIM, CACHE, STATUS):
+        for n in (1 << 32, (1 << 32) + 512, (1 << 64) - 1):
+            assert c.extended(kind, 512, n) == bad
+        assert c.extended(kind, 0, 3000, PAYLOAD_LEN, b"p" * 3000) == bad
+    assert c.extended(ZEROES, 0, 1 << 40) == (0x8001, struct.pack(">IH", ENOSPC, 0))
+    assert c.extended(WRITE, SIZE, 9, PAYLOAD_LEN, b"w" * 9)[1][:4] == struct.pack(">I", ENOSPC)
+    assert c.extended(99, 0, 0) == bad
+    # What cannot be told apart from requests ends the connection; so do compact headers
+    c.send(struct.pack(">IHHQQQ", 0x21e41c71, 0, WRITE, 1, 0, 512))
+    assert c.closed()
+    c = client()
+    assert c.option(EXTENDED) == [(ACK, b"")]
+    c.start(b"rw")
+    c.send(c.header(READ, 0, 512) + bytes(4))
+    assert c.closed()
+    c = client()
+    assert c.option(EXTENDED) == [(ACK, b"")]
+    c.send(b"IHAVEOPT" + struct.pack(">II", EXPORT_NAME, 2) + b"rw")
+    assert c.closed()
+
+
 CHECKS = (go_information, info_is_go, export_name, in_sync, bad_handshake, abort, commands,
           beyond_end, unknown, largest, read_only, bad_magic, disconnect, pipelined,
-          two_connections, structured, block_status, no_waiting)
+          two_connections, structured, block_status, extended, no_waiting)
 
 
 def main():

@@ -6,13 +6,13 @@ import struct
 
 FIXED, NO_ZEROES = 1, 2
 EXPORT_NAME, ABORT, LIST, STARTTLS, INFO, GO, STRUCTURED = 1, 2, 3, 5, 6, 7, 8
-LIST_META, SET_META = 9, 10
+LIST_META, SET_META, EXTENDED = 9, 10, 11
 X_SESSION = 0x6e625301
 ACK, SERVER, REP_INFO, REP_META = 1, 2, 3, 4
 ERR_UNSUP, ERR_POLICY, ERR_INVALID = 0x80000001, 0x80000002, 0x80000003
 ERR_UNKNOWN, ERR_SHUTDOWN, ERR_TOO_BIG = 0x80000006, 0x80000007, 0x80000009
 READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZEROES, STATUS = range(8)
-FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO = 1, 2, 4, 8, 16
+FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO, PAYLOAD_LEN = 1, 2, 4, 8, 16, 32
 ERR_X_BUSY = 0x80000000 + X_SESSION
 EPERM, EIO, EINVAL, ENOSPC, ENOTSUP, ESHUTDOWN = 1, 5, 22, 28, 95, 108
 
@@ -87,6 +87,15 @@ class Client:
         """The next reply, a chunk that is the only one of its reply: its type and payload."""
         magic, flags, kind, cookie, length = struct.unpack(">IHHQI", self.recv(20))
         assert magic == 0x668e33ef and flags == 1 and cookie == self.cookie
+        return kind, self.recv(length)
+
+    def extended(self, kind, offset=0, length=0, flags=0, data=b""):
+        """A request with an extended header; its answer: type and payload of the one chunk."""
+        self.cookie += 1
+        self.send(struct.pack(">IHHQQQ", 0x21e41c71, flags, kind, self.cookie, offset, length) +
+                  data)
+        magic, done, kind, cookie, start, length = struct.unpack(">IHHQQQ", self.recv(32))
+        assert magic == 0x6e8a278c and done == 1 and cookie == self.cookie and start == offset
         return kind, self.recv(length)
 
     def start(self, name=b""):

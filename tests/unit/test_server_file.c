@@ -265,7 +265,7 @@ static void execute(void **state)
 /* What a range is: data, a hole, and both sides of where they meet */
 static void extents(void **state)
 {
-	uint32_t len = SIZE;
+	uint64_t len = SIZE;
 	bool hole;
 
 	(void)state;

@@ -274,7 +274,7 @@ static void replies(void **state)
 /* A backend whose kind changes every @stride bytes, and at times says so in pieces */
 static uint32_t stride, piece;
 
-static int extent(struct srv_backend *b, uint32_t *len, uint64_t offset, bool *hole)
+static int extent(struct srv_backend *b, uint64_t *len, uint64_t offset, bool *hole)
 {
 	uint64_t left = stride - offset % stride;
 
@@ -284,7 +284,7 @@ static int extent(struct srv_backend *b, uint32_t *len, uint64_t offset, bool *h
 	if (piece && left > piece)
 		left = piece;
 	if (left < *len)
-		*len = (uint32_t)left;
+		*len = left;
 	*hole = offset / stride % 2;
 	return 0;
 }
@@ -326,6 +326,152 @@ static void extents(void **state)
 	assert_int_equal(srv_block_status(&b, &req, out, &n), NBD_WIRE_EIO);
 }
 
+static void ask_extended(void)
+{
+	peer_option(p, NBD_WIRE_OPT_EXTENDED_HEADERS, NULL, 0);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_EXTENDED_HEADERS, NULL, NULL),
+			 NBD_WIRE_REP_ACK);
+}
+
+/* A request with an extended header and @n bytes after it; how many requests that was */
+static unsigned int extended_request(uint16_t flags, uint16_t type, uint64_t offset,
+				     uint64_t length, size_t n)
+{
+	uint8_t buf[NBD_WIRE_EXT_REQUEST_LEN + 1024] = { 0 };
+	unsigned int before = p->n_requests;
+
+	nbd_put_be32(buf, NBD_WIRE_EXT_REQUEST_MAGIC);
+	nbd_put_be16(buf + 4, flags);
+	nbd_put_be16(buf + 6, type);
+	nbd_put_be64(buf + 8, 77);
+	nbd_put_be64(buf + 16, offset);
+	nbd_put_be64(buf + 24, length);
+	assert_true(n <= 1024);
+	peer_send(p, buf, NBD_WIRE_EXT_REQUEST_LEN + n);
+	return p->n_requests - before;
+}
+
+static const struct srv_request *last_request(void)
+{
+	return &p->req[(p->n_requests - 1) % 16];
+}
+
+static void extended_option(void **state)
+{
+	(void)state;
+	peer_option(p, NBD_WIRE_OPT_EXTENDED_HEADERS, "x", 1);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_EXTENDED_HEADERS, NULL, NULL),
+			 NBD_WIRE_REP_ERR_INVALID);
+	assert_false(p->s.extended || p->s.structured);
+	ask_structured();
+	ask_extended();
+	peer_option(p, NBD_WIRE_OPT_EXTENDED_HEADERS, NULL, 0);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_EXTENDED_HEADERS, NULL, NULL),
+			 NBD_WIRE_REP_ERR_INVALID);
+	peer_option(p, NBD_WIRE_OPT_STRUCTURED_REPLY, NULL, 0);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_STRUCTURED_REPLY, NULL, NULL),
+			 NBD_WIRE_REP_ERR_EXT_HEADER_REQD);
+	peer_option(p, NBD_WIRE_OPT_EXPORT_NAME, "disk", 4);
+	assert_int_equal(p->last, SRV_CLOSE);
+}
+
+static void extended_requests(void **state)
+{
+	uint16_t with = NBD_WIRE_CMD_FLAG_PAYLOAD_LEN;
+	unsigned int n;
+	uint32_t id;
+
+	(void)state;
+	p->info.size = 1ull << 40;
+	ask_extended();
+	assert_int_equal(meta(SET_META, "disk", ALLOCATION, NULL, &n, &id), NBD_WIRE_REP_ACK);
+	assert_int_equal(go("disk") & SHOWN, SHOWN);
+	assert_int_equal(extended_request(0, NBD_WIRE_CMD_TRIM, 512, 5ull << 32, 0), 1);
+	assert_true(last_request()->length == 5ull << 32 && !last_request()->error);
+	assert_int_equal(extended_request(0, NBD_WIRE_CMD_BLOCK_STATUS, 0, 1ull << 40, 0), 1);
+	assert_true(last_request()->extended && !last_request()->error);
+	assert_int_equal(extended_request(0, NBD_WIRE_CMD_WRITE_ZEROES, 1, 1ull << 40, 0), 1);
+	assert_int_equal(last_request()->error, NBD_WIRE_ENOSPC);
+	assert_int_equal(extended_request(0, NBD_WIRE_CMD_TRIM, 1, UINT64_MAX, 0), 1);
+	assert_int_equal(last_request()->error, NBD_WIRE_EINVAL);
+	/* The low half of the length alone would be fine */
+	assert_int_equal(extended_request(0, NBD_WIRE_CMD_READ, 0, (1ull << 32) + 512, 0), 1);
+	assert_int_equal(last_request()->error, NBD_WIRE_EINVAL);
+	assert_int_equal(extended_request(0, NBD_WIRE_CMD_WRITE, 0, 0, 0), 1);
+	assert_int_equal(last_request()->error, 0);
+	/* A payload that does not belong there is passed over, and what follows is in sync */
+	assert_int_equal(extended_request(with, NBD_WIRE_CMD_READ, 0, 600, 600), 1);
+	assert_int_equal(last_request()->error, NBD_WIRE_EINVAL);
+	assert_int_equal(extended_request(with, NBD_WIRE_CMD_WRITE, 1ull << 40, 1000, 1000), 1);
+	assert_int_equal(last_request()->error, NBD_WIRE_ENOSPC);
+	assert_int_equal(extended_request(with, NBD_WIRE_CMD_WRITE, 0, 512, 0), 1);
+	assert_int_equal(last_request()->error, 0);
+}
+
+static void extended_violations(void **state)
+{
+	uint8_t compact[NBD_WIRE_EXT_REQUEST_LEN] = { 0 };
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		ask_extended();
+		go("disk");
+		if (i == 0)
+			assert_int_equal(extended_request(0, NBD_WIRE_CMD_WRITE, 0, 512, 0), 0);
+		if (i == 1)
+			assert_int_equal(extended_request(NBD_WIRE_CMD_FLAG_PAYLOAD_LEN,
+							  NBD_WIRE_CMD_WRITE, 0, 1ull << 32, 0),
+					 0);
+		if (i == 2) {
+			peer_header(compact, 0, NBD_WIRE_CMD_READ, 0, 512);
+			peer_send(p, compact, sizeof(compact));
+		}
+		assert_int_equal(p->last, SRV_CLOSE);
+		teardown(state);
+		setup(state);
+	}
+}
+
+static void extended_replies(void **state)
+{
+	struct srv_request req = { .cookie = 5, .offset = 1ull << 33, .extended = true };
+	uint8_t out[SRV_MAX_REPLY_HEAD], extents[SRV_EXTENTS_LEN];
+	static const struct srv_backend_ops ops = { .extent = extent };
+	struct srv_backend b = { .ops = &ops };
+	uint32_t n;
+
+	(void)state;
+	req.type = NBD_WIRE_CMD_WRITE;
+	assert_int_equal(srv_reply_encode(&p->s, &req, 0, 0, out), 32);
+	assert_int_equal(nbd_get_be32(out), NBD_WIRE_EXT_REPLY_MAGIC);
+	assert_int_equal(nbd_get_be32(out + 4), 1 << 16 | NBD_WIRE_CHUNK_NONE);
+	assert_true(nbd_get_be64(out + 8) == 5 && nbd_get_be64(out + 16) == 1ull << 33 &&
+		    !nbd_get_be64(out + 24));
+	assert_int_equal(srv_reply_encode(&p->s, &req, NBD_WIRE_EIO, 0, out), 38);
+	assert_int_equal(nbd_get_be16(out + 6), NBD_WIRE_CHUNK_ERROR);
+	assert_int_equal(nbd_get_be64(out + 24), 6);
+	assert_int_equal(nbd_get_be32(out + 32), NBD_WIRE_EIO);
+	req.type = NBD_WIRE_CMD_READ;
+	assert_int_equal(srv_reply_encode(&p->s, &req, 0, 100, out), 40);
+	assert_int_equal(nbd_get_be64(out + 24), 108);
+	assert_true(nbd_get_be64(out + 32) == 1ull << 33);
+	req.type = NBD_WIRE_CMD_BLOCK_STATUS;
+	assert_int_equal(srv_reply_encode(&p->s, &req, 0, 48, out), 40);
+	assert_int_equal(nbd_get_be16(out + 6), NBD_WIRE_CHUNK_BLOCK_STATUS_EXT);
+	assert_int_equal(nbd_get_be64(out + 24), 56);
+	assert_int_equal(nbd_get_be32(out + 32), SRV_META_ID);
+	assert_int_equal(nbd_get_be32(out + 36), 3);
+	/* Extents of more than 32 bits, as many as there is room for */
+	stride = 100;
+	piece = 0;
+	req.offset = 0;
+	req.length = 900000;
+	assert_int_equal(srv_block_status(&b, &req, extents, &n), 0);
+	assert_int_equal(n, SRV_EXTENTS_LEN / 16);
+	assert_true(nbd_get_be64(extents) == 100 && nbd_get_be64(extents + 24) == 3);
+	assert_true(nbd_get_be64(extents + sizeof(extents) - 16) == 100);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -337,6 +483,10 @@ int main(void)
 		T(bad_queries),
 		T(replies),
 		T(extents),
+		T(extended_option),
+		T(extended_requests),
+		T(extended_violations),
+		T(extended_replies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
