@@ -107,6 +107,8 @@ static enum srv_event take_option_header(struct srv_session *s)
 	s->opt_len = nbd_get_be32(s->in + 12);
 	if (s->opt == NBD_WIRE_OPT_EXPORT_NAME) {
 		/* It has no reply that could carry an error */
+		if (s->needs_tls && !s->secure)
+			return srv_close(s, "an export is asked for without TLS");
 		if (s->opt_len > NBD_WIRE_MAX_STRING)
 			return srv_close(s, "export name of %u bytes", s->opt_len);
 	} else if (!s->fixed) {
@@ -318,6 +320,33 @@ void srv_session_fenced(struct srv_session *s, bool drained)
 			      "an older connection of the session is still at work; ask again");
 }
 
+static enum srv_event take_starttls(struct srv_session *s, bool too_long)
+{
+	if (too_long)
+		return finish_option(s, NBD_WIRE_REP_ERR_INVALID, "STARTTLS takes no data");
+	if (s->secure)
+		return finish_option(s, NBD_WIRE_REP_ERR_INVALID, "there is TLS already");
+	if (!s->can_tls)
+		return finish_option(s, NBD_WIRE_REP_ERR_POLICY, "this server has no TLS");
+	finish_option(s, NBD_WIRE_REP_ACK, NULL);
+	s->state = SRV_SECURING;
+	return SRV_SEND;
+}
+
+/*
+ * Whoever could change what was sent without TLS could have said any of it: what
+ * was agreed on so far, and whose session this is, is not the client's word.
+ */
+void srv_session_secured(struct srv_session *s)
+{
+	s->secure = true;
+	s->structured = false;
+	s->allocation = false;
+	s->announced = false;
+	s->fenced = false;
+	s->state = SRV_OPTION;
+}
+
 /* All data of the option is in s->in, or has been passed over as too long */
 static enum srv_event take_option(struct srv_session *s, bool too_long)
 {
@@ -326,6 +355,8 @@ static enum srv_event take_option(struct srv_session *s, bool too_long)
 		s->closing = true;
 		return SRV_SEND;
 	}
+	if (s->needs_tls && !s->secure && s->opt != NBD_WIRE_OPT_STARTTLS)
+		return finish_option(s, NBD_WIRE_REP_ERR_TLS_REQD, "this server needs TLS");
 	if (s->shutdown && s->opt != NBD_WIRE_OPT_EXPORT_NAME)
 		return finish_option(s, NBD_WIRE_REP_ERR_SHUTDOWN, "the server is shutting down");
 
@@ -372,9 +403,7 @@ static enum srv_event take_option(struct srv_session *s, bool too_long)
 			s->allocation = false;
 		return finish_option(s, NBD_WIRE_REP_ERR_TOO_BIG, "option too long");
 	case NBD_WIRE_OPT_STARTTLS:
-		if (too_long)
-			return finish_option(s, NBD_WIRE_REP_ERR_INVALID, "STARTTLS takes no data");
-		return finish_option(s, NBD_WIRE_REP_ERR_POLICY, "this server has no TLS");
+		return take_starttls(s, too_long);
 	case NBD_WIRE_OPT_X_SESSION:
 		return take_session(s);
 	default:
@@ -429,14 +458,17 @@ static void put_export_name(struct srv_session *s)
 void srv_session_opened(struct srv_session *s, enum srv_open_result result,
 			const struct srv_export_info *info, const char *why)
 {
+	static const uint32_t errors[] = {
+		[SRV_OPEN_UNKNOWN] = NBD_WIRE_REP_ERR_UNKNOWN,
+		[SRV_OPEN_POLICY] = NBD_WIRE_REP_ERR_POLICY,
+		[SRV_OPEN_TLS] = NBD_WIRE_REP_ERR_TLS_REQD,
+	};
+
 	if (result != SRV_OPEN_OK) {
 		if (s->opt == NBD_WIRE_OPT_EXPORT_NAME)
 			srv_close(s, "%s", why);
 		else
-			finish_option(s,
-				      result == SRV_OPEN_POLICY ? NBD_WIRE_REP_ERR_POLICY :
-								  NBD_WIRE_REP_ERR_UNKNOWN,
-				      why);
+			finish_option(s, errors[result], why);
 		return;
 	}
 
@@ -498,6 +530,11 @@ enum srv_event srv_handshake_next(struct srv_session *s, const uint8_t **in, siz
 		case SRV_LISTING:
 			ev = put_list(s);
 			break;
+		case SRV_SECURING:
+			/* It came before the answer had gone, so it is not of TLS: nobody's word */
+			if (*len)
+				return srv_close(s, "data behind STARTTLS, before its answer");
+			return SRV_STARTTLS;
 		default:
 			return srv_close(s, "internal error: state %d", s->state);
 		}

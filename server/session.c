@@ -92,7 +92,8 @@ void srv_session_shutdown(struct srv_session *s)
 
 bool srv_session_idle(const struct srv_session *s)
 {
-	return !s->in_len && !s->skip && s->state != SRV_OPTION_DATA && s->state != SRV_LISTING;
+	return !s->in_len && !s->skip && s->state != SRV_OPTION_DATA && s->state != SRV_LISTING &&
+	       s->state != SRV_SECURING;
 }
 
 /* The head of a chunk, the only one of its reply; @len bytes are to follow.  Its own length. */

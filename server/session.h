@@ -58,13 +58,14 @@ struct srv_request {
 
 /* What a session wants next */
 enum srv_event {
-	SRV_MORE,    /* it has taken all input: give more */
-	SRV_SEND,    /* send out[0..out_len), then call srv_session_sent() */
-	SRV_OPEN,    /* open the export @name, then call srv_session_opened() */
-	SRV_FENCE,   /* end and drain older connections of @session_id and @session_link,
+	SRV_MORE,     /* it has taken all input: give more */
+	SRV_SEND,     /* send out[0..out_len), then call srv_session_sent() */
+	SRV_OPEN,     /* open the export @name, then call srv_session_opened() */
+	SRV_STARTTLS, /* the answer has gone: begin TLS, then call srv_session_secured() */
+	SRV_FENCE,    /* end and drain older connections of @session_id and @session_link,
 			then call srv_session_fenced() */
-	SRV_REQUEST, /* @req is to be answered; a good WRITE's payload comes next in the stream */
-	SRV_CLOSE,   /* finish what is in flight, then close; @reason says why */
+	SRV_REQUEST,  /* @req is to be answered; a good WRITE's payload comes next in the stream */
+	SRV_CLOSE,    /* finish what is in flight, then close; @reason says why */
 };
 
 enum srv_state {
@@ -75,6 +76,7 @@ enum srv_state {
 	SRV_OPTION_SKIP,  /* data too long to hold: told so when all of it has passed */
 	SRV_OPENING,	  /* the owner is opening an export */
 	SRV_FENCING,	  /* the owner is waiting for older connections */
+	SRV_SECURING,	  /* the owner is about to have TLS */
 	SRV_LISTING,	  /* in the middle of the answer to LIST */
 	SRV_HEADER,	  /* transmission: a request */
 	SRV_PAYLOAD_SKIP, /* the payload of a refused request */
@@ -86,6 +88,7 @@ enum srv_open_result {
 	SRV_OPEN_OK,
 	SRV_OPEN_UNKNOWN, /* no such export, or it cannot be opened now */
 	SRV_OPEN_POLICY,  /* not for this client, or not now */
+	SRV_OPEN_TLS,	  /* not without TLS */
 };
 
 /* The exports a client may see, in order; false past the last one */
@@ -107,6 +110,9 @@ struct srv_session {
 	srv_list_fn list; /* NULL: listing is against policy */
 	void *list_ctx;
 	bool can_fence;	 /* the owner knows all connections; it says so after srv_session_init() */
+	bool can_tls;	 /* the same: it can do TLS */
+	bool needs_tls;	 /* and nothing is to be said without */
+	bool secure;	 /* TLS is there */
 	bool announced;	 /* the client has told its session, and it never changes after that */
 	bool fenced;	 /* and older connections have been drained */
 	bool structured; /* the client has asked for structured replies */
@@ -160,6 +166,9 @@ void srv_session_opened(struct srv_session *s, enum srv_open_result result,
  * the session can be written any longer; if not, the client may ask again.
  */
 void srv_session_fenced(struct srv_session *s, bool drained);
+
+/* The answer to SRV_STARTTLS: TLS is there.  Forgets all that was said before. */
+void srv_session_secured(struct srv_session *s);
 
 /* From here on options and requests are refused: the server is shutting down */
 void srv_session_shutdown(struct srv_session *s);

@@ -254,6 +254,12 @@ static bool feed(struct srv_session *s, const uint8_t **in, size_t *len, size_t 
 			*len -= n - left;
 			open_export(s);
 			break;
+		case SRV_STARTTLS:
+			assert(s->can_tls && !s->secure && !left && !s->in_transmission);
+			*len -= n - left;
+			srv_session_secured(s);
+			memset(&fence_of, 0, sizeof(fence_of));
+			break;
 		case SRV_FENCE:
 			*len -= n - left;
 			fence(s);
@@ -296,6 +302,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	srv_session_init(&s, data[0] % 5 ? list : NULL, NULL);
 	srv_session_lend(&s, &hs);
 	s.can_fence = data[0] % 7;
+	s.can_tls = data[0] % 5;
+	s.needs_tls = s.can_tls && data[0] % 16 == 14;
 	if (data[0] & 0x80) {
 		size_t first = len / 2;
 

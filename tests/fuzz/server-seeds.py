@@ -118,6 +118,11 @@ SEEDS = {
     "session-not-offered": (7, flags() + session() + option(X_SESSION) + go() + EVERYTHING),
     "session-not-fixed": (11, flags(0) + session() + go()),
     "session-shutdown": (0x80 | 11, flags() + session(link=0x10000) + session(link=0x10000) + go()),
+    "tls": (11, flags() + option(STRUCTURED) + session() + option(STARTTLS) +
+            session(b"another.session.") + go() + EVERYTHING),
+    "tls-required": (14, flags() + go() + option(LIST) + session() + option(STARTTLS, b"1") +
+                     option(STARTTLS) + option(STARTTLS) + go() + EVERYTHING),
+    "tls-behind": (8, flags() + option(STARTTLS) + option(STRUCTURED) + go()),
     "bad-magic": (11, flags() + go() + request(READ, 0, 1) + b"\0" * 28),
     "bad-flags": (11, flags(7)),
 }

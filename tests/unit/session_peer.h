@@ -13,12 +13,15 @@
 struct peer {
 	struct srv_session s;
 	struct srv_handshake hs;
-	enum srv_event last; /* what the session wanted when it could not go on */
-	size_t step;	     /* bytes fed at a time; 0: all */
-	bool refuse;	     /* every export */
-	bool busy;	     /* older connections cannot be drained */
-	unsigned int fences; /* times that was asked for */
-	unsigned int opens;  /* exports asked for, and the last one's name */
+	enum srv_event last;	     /* what the session wanted when it could not go on */
+	size_t step;		     /* bytes fed at a time; 0: all */
+	bool refuse;		     /* every export */
+	enum srv_open_result result; /* with which; 0: unknown */
+	bool hold;		     /* stop when TLS is to begin */
+	bool busy;		     /* older connections cannot be drained */
+	unsigned int secured;	     /* times TLS was begun */
+	unsigned int fences;	     /* times that was asked for */
+	unsigned int opens;	     /* exports asked for, and the last one's name */
 	char opened[NBD_WIRE_MAX_STRING + 1];
 	struct srv_export_info info;
 	size_t got;  /* bytes the session sent */
@@ -65,12 +68,20 @@ static inline void peer_run(struct peer *p, const uint8_t **in, size_t *len)
 		case SRV_OPEN:
 			p->opens++;
 			snprintf(p->opened, sizeof(p->opened), "%s", p->s.name);
-			srv_session_opened(&p->s, p->refuse ? SRV_OPEN_UNKNOWN : SRV_OPEN_OK,
+			srv_session_opened(&p->s,
+					   p->refuse ? (p->result ? p->result : SRV_OPEN_UNKNOWN) :
+						       SRV_OPEN_OK,
 					   &p->info, "no such export");
 			break;
 		case SRV_FENCE:
 			p->fences++;
 			srv_session_fenced(&p->s, !p->busy);
+			break;
+		case SRV_STARTTLS:
+			if (p->hold)
+				return;
+			p->secured++;
+			srv_session_secured(&p->s);
 			break;
 		case SRV_REQUEST:
 			p->req[p->n_requests++ % 16] = p->s.req;

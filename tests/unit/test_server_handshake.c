@@ -554,6 +554,171 @@ static void session_and_shutdown(void **state)
 	tell(session, NBD_WIRE_X_SESSION_LEN, NBD_WIRE_REP_ERR_SHUTDOWN, 0);
 }
 
+/* STARTTLS goes through, and then the other side's first bytes come */
+static void starttls(void)
+{
+	unsigned int before = p->secured;
+
+	peer_option(p, NBD_WIRE_OPT_STARTTLS, NULL, 0);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_STARTTLS, NULL, NULL), NBD_WIRE_REP_ACK);
+	assert_int_equal(p->secured, before + 1);
+	assert_int_equal(p->got, p->seen);
+}
+
+static void tls_once(void **state)
+{
+	(void)state;
+	p->s.can_tls = true;
+	peer_greet(p, BOTH);
+	peer_option(p, NBD_WIRE_OPT_STARTTLS, "x", 1);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_STARTTLS, NULL, NULL),
+			 NBD_WIRE_REP_ERR_INVALID);
+	starttls();
+	assert_true(p->s.secure);
+	peer_option(p, NBD_WIRE_OPT_STARTTLS, NULL, 0);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_STARTTLS, NULL, NULL),
+			 NBD_WIRE_REP_ERR_INVALID);
+	assert_int_equal(p->secured, 1);
+	peer_go(p, NBD_WIRE_OPT_GO, "disk", 0, NULL);
+	check_info_export(NBD_WIRE_OPT_GO);
+	assert_true(p->s.in_transmission);
+}
+
+/* CVE-2021-3716: somebody in between could have said it */
+static void tls_forgets_what_was_said(void **state)
+{
+	static const uint8_t meta[] = "\0\0\0\4disk\0\0\0\1\0\0\0\17base:allocation";
+	static const uint8_t other[NBD_WIRE_X_SESSION_LEN] = { 7 };
+
+	(void)state;
+	p->s.can_tls = true;
+	p->info.flags |= NBD_WIRE_FLAG_SEND_DF;
+	peer_greet(p, BOTH);
+	peer_option(p, NBD_WIRE_OPT_STRUCTURED_REPLY, NULL, 0);
+	peer_option(p, NBD_WIRE_OPT_SET_META_CONTEXT, meta, sizeof(meta) - 1);
+	peer_option(p, NBD_WIRE_OPT_X_SESSION, session, NBD_WIRE_X_SESSION_LEN);
+	assert_true(p->s.structured && p->s.allocation && p->s.fenced);
+	p->seen = p->got;
+	starttls();
+	assert_false(p->s.structured || p->s.allocation || p->s.announced || p->s.fenced);
+	/* Another session may be told, but no metadata chosen: that needs to be asked for again */
+	tell(other, sizeof(other), NBD_WIRE_REP_ACK, 1);
+	peer_option(p, NBD_WIRE_OPT_SET_META_CONTEXT, meta, sizeof(meta) - 1);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_SET_META_CONTEXT, NULL, NULL),
+			 NBD_WIRE_REP_ERR_INVALID);
+	p->info.flags &= (uint16_t)~NBD_WIRE_FLAG_SEND_DF;
+	peer_go(p, NBD_WIRE_OPT_GO, "disk", 0, NULL);
+	check_info_export(NBD_WIRE_OPT_GO);
+}
+
+static void tls_required(void **state)
+{
+	static const uint32_t opts[] = {
+		NBD_WIRE_OPT_LIST,
+		NBD_WIRE_OPT_INFO,
+		NBD_WIRE_OPT_GO,
+		NBD_WIRE_OPT_STRUCTURED_REPLY,
+		NBD_WIRE_OPT_SET_META_CONTEXT,
+		NBD_WIRE_OPT_LIST_META_CONTEXT,
+		NBD_WIRE_OPT_X_SESSION,
+		77,
+	};
+	static uint8_t data[SRV_MAX_OPTION + 1];
+	size_t i;
+
+	(void)state;
+	p->s.can_tls = true;
+	p->s.needs_tls = true;
+	p->s.list = list_three;
+	peer_greet(p, BOTH);
+	for (i = 0; i < sizeof(opts) / sizeof(*opts); i++) {
+		peer_option(p, opts[i], NULL, 0);
+		assert_int_equal(peer_reply(p, opts[i], NULL, NULL), NBD_WIRE_REP_ERR_TLS_REQD);
+		peer_option(p, opts[i], data, sizeof(data));
+		assert_int_equal(peer_reply(p, opts[i], NULL, NULL), NBD_WIRE_REP_ERR_TLS_REQD);
+	}
+	assert_int_equal(p->got, p->seen);
+	assert_int_equal(p->opens + p->fences, 0);
+	starttls();
+	peer_go(p, NBD_WIRE_OPT_GO, "disk", 0, NULL);
+	check_info_export(NBD_WIRE_OPT_GO);
+	assert_true(p->s.in_transmission);
+}
+
+static void tls_required_to_leave_and_for_a_name(void **state)
+{
+	(void)state;
+	p->s.can_tls = true;
+	p->s.needs_tls = true;
+	peer_greet(p, BOTH);
+	peer_option(p, NBD_WIRE_OPT_EXPORT_NAME, "disk", 4);
+	assert_int_equal(p->last, SRV_CLOSE);
+	assert_int_equal(p->opens, 0);
+	assert_int_equal(p->got, p->seen);
+	peer_init(p, NULL);
+	p->s.needs_tls = true;
+	peer_greet(p, BOTH);
+	peer_option(p, NBD_WIRE_OPT_ABORT, NULL, 0);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_ABORT, NULL, NULL), NBD_WIRE_REP_ACK);
+	assert_int_equal(p->last, SRV_CLOSE);
+}
+
+/* Whatever comes in one piece with STARTTLS was not said by who speaks TLS later */
+static void tls_with_more_behind_it_closes(void **state)
+{
+	uint8_t buf[2 * NBD_WIRE_OPTION_LEN] = { 0 };
+	const uint8_t *in = buf;
+	size_t len = sizeof(buf);
+	int i;
+
+	(void)state;
+	p->s.can_tls = true;
+	peer_greet(p, BOTH);
+	for (i = 0; i < 2; i++) {
+		nbd_put_be64(buf + i * NBD_WIRE_OPTION_LEN, NBD_WIRE_OPTION_MAGIC);
+		nbd_put_be32(buf + i * NBD_WIRE_OPTION_LEN + 8,
+			     i ? NBD_WIRE_OPT_STRUCTURED_REPLY : NBD_WIRE_OPT_STARTTLS);
+	}
+	peer_run(p, &in, &len);
+	assert_int_equal(p->last, SRV_CLOSE);
+	assert_int_equal(p->secured, 0);
+	assert_non_null(strstr(p->s.reason, "behind STARTTLS"));
+}
+
+static void tls_for_one_export(void **state)
+{
+	(void)state;
+	p->refuse = true;
+	p->result = SRV_OPEN_TLS;
+	peer_greet(p, BOTH);
+	peer_go(p, NBD_WIRE_OPT_GO, "disk", 0, NULL);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_GO, NULL, NULL), NBD_WIRE_REP_ERR_TLS_REQD);
+	peer_option(p, NBD_WIRE_OPT_EXPORT_NAME, "disk", 4);
+	assert_int_equal(p->last, SRV_CLOSE);
+}
+
+/* The handshake of TLS is in the hands of the owner: the server's end waits for it */
+static void tls_under_way_is_not_idle(void **state)
+{
+	const uint8_t *in = NULL;
+	size_t len = 0;
+
+	(void)state;
+	p->s.can_tls = true;
+	p->hold = true;
+	peer_greet(p, BOTH);
+	peer_option(p, NBD_WIRE_OPT_STARTTLS, NULL, 0);
+	assert_int_equal(p->last, SRV_STARTTLS);
+	assert_false(srv_session_idle(&p->s));
+	srv_session_shutdown(&p->s);
+	assert_int_equal(srv_session_next(&p->s, &in, &len), SRV_STARTTLS);
+	srv_session_secured(&p->s);
+	assert_true(srv_session_idle(&p->s));
+	p->seen = p->got;
+	peer_go(p, NBD_WIRE_OPT_GO, "disk", 0, NULL);
+	assert_int_equal(peer_reply(p, NBD_WIRE_OPT_GO, NULL, NULL), NBD_WIRE_REP_ERR_SHUTDOWN);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -589,6 +754,13 @@ int main(void)
 		T(session_busy),
 		T(session_not_offered),
 		T(session_and_shutdown),
+		T(tls_once),
+		T(tls_forgets_what_was_said),
+		T(tls_required),
+		T(tls_required_to_leave_and_for_a_name),
+		T(tls_with_more_behind_it_closes),
+		T(tls_for_one_export),
+		T(tls_under_way_is_not_idle),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
