@@ -17,7 +17,7 @@ else
 endif
 
 VERSION	:= 0.1.0
-PKGS	:= libnl-3.0 libnl-genl-3.0 jansson glib-2.0 liburing libsystemd
+PKGS	:= libnl-3.0 libnl-genl-3.0 jansson glib-2.0 gnutls liburing libsystemd
 # System calls are filtered where this is there
 SECCOMP	:= $(shell pkg-config --exists libseccomp 2>/dev/null && echo libseccomp)
 PKGS	+= $(SECCOMP)

@@ -7,6 +7,7 @@
 #include "common/nbd-wire.h"
 #include "common/parse.h"
 #include "server/swap.h"
+#include "server/tls.h"
 
 enum key_kind {
 	KEY_STRING,
@@ -16,6 +17,7 @@ enum key_kind {
 	KEY_IO,
 	KEY_LOG_LEVEL,
 	KEY_LOG_FORMAT,
+	KEY_TLS,
 	KEY_NO_EFFECT,	  /* known, harmless to leave out: @note says why */
 	KEY_REFUSED,	  /* known, and leaving it out would change what clients get */
 	KEY_REFUSED_TRUE, /* the same, for a boolean that is true */
@@ -33,6 +35,9 @@ struct key {
 #define SRV_MIN_BUFFERS	 NBD_WIRE_DEF_MAX_PAYLOAD
 /* With less the kernel has hardly a page to swap to, and a forgotten unit is likely */
 #define SRV_MIN_SWAP	 (1u << 20)
+
+/* Nobody there has ever had it heeded: what it says now must be meant */
+#define TLSONLY		 "it has no effect in the reference implementation; set tls = required"
 
 #define IN_CONFIG(field) offsetof(struct srv_config, field)
 #define IN_EXPORT(field) offsetof(struct srv_export, field)
@@ -63,12 +68,14 @@ static const struct key generic_keys[] = {
 	{ "log_level", KEY_LOG_LEVEL, IN_CONFIG(log_level), 0, 0, NULL },
 	{ "log_format", KEY_LOG_FORMAT, IN_CONFIG(log_format), 0, 0, NULL },
 	{ "oldstyle", KEY_REFUSED_TRUE, 0, 0, 0, "oldstyle negotiation is obsolete" },
-	{ "force_tls", KEY_REFUSED_TRUE, 0, 0, 0, "TLS is not supported" },
-	{ "tlsonly", KEY_REFUSED_TRUE, 0, 0, 0, "TLS is not supported" },
-	{ "certfile", KEY_NO_EFFECT, 0, 0, 0, "TLS is not supported" },
-	{ "keyfile", KEY_NO_EFFECT, 0, 0, 0, "TLS is not supported" },
-	{ "cacertfile", KEY_NO_EFFECT, 0, 0, 0, "TLS is not supported" },
-	{ "tlsprio", KEY_NO_EFFECT, 0, 0, 0, "TLS is not supported" },
+	{ "tls", KEY_TLS, IN_CONFIG(tls), 0, 0, NULL },
+	{ "force_tls", KEY_BOOL, IN_CONFIG(force_tls), 0, 0, NULL },
+	{ "tlsonly", KEY_REFUSED_TRUE, 0, 0, 0, TLSONLY },
+	{ "certfile", KEY_STRING, IN_CONFIG(certfile), 0, 0, NULL },
+	{ "keyfile", KEY_STRING, IN_CONFIG(keyfile), 0, 0, NULL },
+	{ "cacertfile", KEY_STRING, IN_CONFIG(cacertfile), 0, 0, NULL },
+	{ "pskfile", KEY_STRING, IN_CONFIG(pskfile), 0, 0, NULL },
+	{ "tlsprio", KEY_STRING, IN_CONFIG(tlsprio), 0, 0, NULL },
 	{ "splice", KEY_NO_EFFECT, 0, 0, 0, "splice is not used" },
 	{ NULL, 0, 0, 0, 0, NULL },
 };
@@ -106,8 +113,9 @@ static const struct key export_keys[] = {
 	{ "treefiles", KEY_REFUSED_TRUE, 0, 0, 0, "an export is one file" },
 	{ "waitfile", KEY_REFUSED_TRUE, 0, 0, 0, "waiting for a file is not supported" },
 	{ "sdp", KEY_REFUSED_TRUE, 0, 0, 0, "SDP is not supported" },
-	{ "force_tls", KEY_REFUSED_TRUE, 0, 0, 0, "TLS is not supported" },
-	{ "tlsonly", KEY_REFUSED_TRUE, 0, 0, 0, "TLS is not supported" },
+	{ "tls", KEY_TLS, IN_EXPORT(tls), 0, 0, NULL },
+	{ "force_tls", KEY_BOOL, IN_EXPORT(force_tls), 0, 0, NULL },
+	{ "tlsonly", KEY_REFUSED_TRUE, 0, 0, 0, TLSONLY },
 	{ "prerun", KEY_REFUSED, 0, 0, 0, "commands are not run" },
 	{ "postrun", KEY_REFUSED, 0, 0, 0, "commands are not run" },
 	{ NULL, 0, 0, 0, 0, NULL },
@@ -163,6 +171,87 @@ int srv_config_io(const char *text, enum srv_io *io)
 	return -1;
 }
 
+static const char *const tls_modes[] = {
+	[SRV_TLS_UNSET] = "",
+	[SRV_TLS_OFF] = "off",
+	[SRV_TLS_OPTIONAL] = "optional",
+	[SRV_TLS_REQUIRED] = "required",
+};
+
+/* What the two keys for it say together; without either it is @otherwise */
+static int settle_tls(enum srv_tls_mode *mode, bool force, enum srv_tls_mode otherwise,
+		      const char *file, const char *section)
+{
+	if (force && *mode != SRV_TLS_UNSET && *mode != SRV_TLS_REQUIRED) {
+		nbd_err("%s [%s] tls = %s: force_tls = true says that it is required; remove one",
+			file, section, tls_modes[*mode]);
+		return -1;
+	}
+	if (force)
+		*mode = SRV_TLS_REQUIRED;
+	else if (*mode == SRV_TLS_UNSET)
+		*mode = otherwise;
+	return 0;
+}
+
+static int settle_export(struct srv_config *config, struct srv_export *export, const char *file)
+{
+	if (settle_tls(&export->tls, export->force_tls, config->tls, file, export->name))
+		return -1;
+	config->tls_somewhere |= export->tls == SRV_TLS_REQUIRED;
+	if (config->tls == SRV_TLS_OFF && export->tls != SRV_TLS_OFF) {
+		nbd_err("%s [%s] tls = %s: [generic] has no TLS; give a keyfile or a pskfile "
+			"there, and no tls = off",
+			file, export->name, tls_modes[export->tls]);
+		return -1;
+	}
+	/* Before TLS no client can say which export it wants */
+	if (config->tls == SRV_TLS_REQUIRED && export->tls != SRV_TLS_REQUIRED) {
+		nbd_err("%s [%s] tls = %s: [generic] requires it for all exports; set it for each "
+			"one instead",
+			file, export->name, tls_modes[export->tls]);
+		return -1;
+	}
+	return 0;
+}
+
+/* A certificate without its key: the administrator means TLS, and there would be none */
+static bool has_key(const struct srv_config *config, const char *file)
+{
+	if (config->tls == SRV_TLS_OFF || config->keyfile ||
+	    (!config->certfile && !config->cacertfile))
+		return true;
+	nbd_err("%s [generic] %s = %s: there is no keyfile with the server's private key; add it, "
+		"or tls = off",
+		file, config->certfile ? "certfile" : "cacertfile",
+		config->certfile ? config->certfile : config->cacertfile);
+	return false;
+}
+
+int srv_config_tls(struct srv_config *config, const char *file)
+{
+	bool any = config->keyfile || config->pskfile;
+	guint i;
+
+	if (!has_key(config, file) ||
+	    settle_tls(&config->tls, config->force_tls, any ? SRV_TLS_OPTIONAL : SRV_TLS_OFF, file,
+		       "generic"))
+		return -1;
+	if (config->tls != SRV_TLS_OFF && !any) {
+		nbd_err("%s [generic] tls = %s: give a keyfile with a certificate, or a pskfile",
+			file, tls_modes[config->tls]);
+		return -1;
+	}
+	for (i = 0; i < config->exports->len; i++) {
+		if (settle_export(config, g_ptr_array_index(config->exports, i), file))
+			return -1;
+	}
+	if (config->tls == SRV_TLS_OFF)
+		return 0;
+	config->creds = srv_tls_creds_new(config);
+	return config->creds ? 0 : -1;
+}
+
 void srv_config_log(const struct srv_config *config)
 {
 	nbd_log_set_level(config->log_level);
@@ -184,6 +273,12 @@ void srv_config_put(struct srv_config *config)
 	g_free(config->port);
 	g_free(config->unixsock);
 	g_free(config->includedir);
+	g_free(config->certfile);
+	g_free(config->keyfile);
+	g_free(config->cacertfile);
+	g_free(config->pskfile);
+	g_free(config->tlsprio);
+	srv_tls_creds_free(config->creds);
 	g_free(config->user);
 	g_free(config->group);
 	g_free(config->control);
@@ -350,6 +445,19 @@ static int parse_log(const struct place *at, void *field)
 	return bad_value(at, "text or json");
 }
 
+static int parse_tls(const struct place *at, enum srv_tls_mode *value)
+{
+	int mode;
+
+	for (mode = SRV_TLS_OFF; mode <= SRV_TLS_REQUIRED; mode++) {
+		if (!strcmp(at->value, tls_modes[mode])) {
+			*value = mode;
+			return 0;
+		}
+	}
+	return bad_value(at, "off, optional or required");
+}
+
 static int parse_number(const struct place *at, uint64_t *value)
 {
 	const struct key *key = at->key;
@@ -390,6 +498,8 @@ static int parse_value(const struct place *at, void *into)
 	case KEY_LOG_LEVEL:
 	case KEY_LOG_FORMAT:
 		return parse_log(at, field);
+	case KEY_TLS:
+		return parse_tls(at, (enum srv_tls_mode *)(void *)field);
 	case KEY_NO_EFFECT:
 		nbd_warn("%s [%s] %s has no effect: %s", at->file, at->section, key->name,
 			 key->note);

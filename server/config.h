@@ -26,7 +26,16 @@
 /* What does the disk's work */
 enum srv_io { SRV_IO_AUTO, SRV_IO_URING, SRV_IO_THREADS };
 
+/* May, or must, clients have TLS? */
+enum srv_tls_mode {
+	SRV_TLS_UNSET, /* not told; nothing is so any longer once the configuration is complete */
+	SRV_TLS_OFF,
+	SRV_TLS_OPTIONAL,
+	SRV_TLS_REQUIRED,
+};
+
 struct srv_swap_dir;
+struct srv_tls_creds;
 
 struct srv_export {
 	char *name;	   /* "" for the one on the command line; of swap exports, the pattern */
@@ -44,7 +53,9 @@ struct srv_export {
 	bool trim;
 	bool rotational;
 	bool sync;
-	bool direct; /* without the page cache */
+	bool direct;	/* without the page cache */
+	bool force_tls; /* the same as @tls required */
+	enum srv_tls_mode tls;
 	/* Swap exports, see swap.h: */
 	char *swapdir;	    /* or NULL: the section is one export */
 	uint64_t swapsize;  /* of each file */
@@ -71,7 +82,16 @@ struct srv_config {
 	bool allowlist;
 	bool seccomp;	/* system calls are filtered */
 	bool mlock;	/* nothing of the server may leave memory */
-	uint64_t loops; /* 0: one for each core */
+	char *certfile; /* NULL: the certificate is in @keyfile */
+	char *keyfile;
+	char *cacertfile; /* NULL: clients need no certificate */
+	char *pskfile;
+	char *tlsprio;
+	bool force_tls;		     /* the same as @tls required */
+	enum srv_tls_mode tls;	     /* required: for all exports, and for everything else */
+	bool tls_somewhere;	     /* an export requires it */
+	struct srv_tls_creds *creds; /* NULL: TLS is off */
+	uint64_t loops;		     /* 0: one for each core */
 	enum srv_io io;
 	uint64_t buffer_memory;	 /* for the data of requests, of all clients */
 	uint64_t client_memory;	 /* and of one connection */
@@ -95,6 +115,12 @@ void srv_config_put(struct srv_config *config);
  * heeded are written to the log, with file, section and key.  0 or -1.
  */
 int srv_config_load(struct srv_config *config, const char *file);
+
+/*
+ * All has been added: settle who has TLS, and read what that takes.  Says what is
+ * wrong, with @file.  0 or -1.
+ */
+int srv_config_tls(struct srv_config *config, const char *file);
 
 /* A new export with default settings, owned by the configuration */
 struct srv_export *srv_config_add(struct srv_config *config, const char *name);

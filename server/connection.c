@@ -10,6 +10,7 @@
 #include "server/connection.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -20,6 +21,8 @@
 
 #include "server/fence.h"
 #include "server/socket.h"
+#include "server/tls.h"
+#include "server/transport.h"
 
 /* Bytes that one connection may take or give before others have their turn */
 #define TURN_BYTES (512u << 10)
@@ -147,24 +150,21 @@ static bool receive(struct srv_conn *c, void *buf, size_t len, size_t *got)
 		{ .iov_base = buf, .iov_len = len },
 		{ .iov_base = c->rbuf, .iov_len = sizeof(c->rbuf) },
 	};
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
 	ssize_t n;
 
 	if (!c->readable)
 		return false;
-	do {
-		n = recvmsg(c->fd, &msg, MSG_DONTWAIT);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN) {
+	n = srv_transport_recv(c->fd, c->tls, iov, 2);
+	if (n == -EAGAIN) {
 		c->readable = false;
 		return false;
 	}
 	if (n <= 0) {
-		end(c, n ? strerror(errno) : "connection closed");
+		end(c, n ? srv_transport_error(c->tls, n) : "connection closed");
 		return false;
 	}
-	/* Less than there was room for: what comes later is a new event */
-	if ((size_t)n < len + sizeof(c->rbuf) && !c->hung_up)
+	/* Less than there was room for: what comes later is a new event.  Not so with TLS. */
+	if (!c->tls && (size_t)n < len + sizeof(c->rbuf) && !c->hung_up)
 		c->readable = false;
 	c->last_io = c->loop->now;
 	*got = (size_t)n < len ? (size_t)n : len;
@@ -217,6 +217,17 @@ static void run_open(struct srv_job *job)
 	srv_conn_open_export(job_conn(job));
 }
 
+static void tell_use(const struct srv_conn *c)
+{
+	g_autofree char *tls = c->tls ? srv_tls_describe(c->tls) : NULL;
+
+	nbd_log_about(c->peer, srv_conn_export_name(c), LOG_INFO,
+		      "client %s uses export '%s', %llu bytes%s%s%s", c->peer,
+		      srv_conn_export_name(c), (unsigned long long)c->session.info.size,
+		      c->export->readonly ? ", read-only" : "", tls ? ", with TLS: " : "",
+		      tls ? tls : "");
+}
+
 static void opened(struct srv_job *job)
 {
 	struct srv_conn *c = job_conn(job);
@@ -229,10 +240,7 @@ static void opened(struct srv_job *job)
 		return;
 	c->deadline = 0;
 	c->last_io = c->loop->now;
-	nbd_log_about(c->peer, srv_conn_export_name(c), LOG_INFO,
-		      "client %s uses export '%s', %llu bytes%s", c->peer, srv_conn_export_name(c),
-		      (unsigned long long)setup->info.size,
-		      c->export->readonly ? ", read-only" : "");
+	tell_use(c);
 }
 
 static void run_close(struct srv_job *job)
@@ -258,6 +266,44 @@ static void look_at_fence(struct srv_conn *c)
 	c->fencing = false;
 	atomic_fetch_sub(&c->srv->fencing, 1);
 	srv_session_fenced(&c->session, result == SRV_FENCE_DRAINED);
+}
+
+/* What was opened without TLS, and the place in a session, go with all that was said */
+static bool begin_tls(struct srv_conn *c)
+{
+	if (c->config) {
+		out_job(c, run_close, closed);
+		return false;
+	}
+	srv_fence_leave(c);
+	c->tls = srv_tls_new(c->listed->creds, c->fd);
+	if (!c->tls)
+		srv_conn_cut(c, "no memory for TLS");
+	return c->tls;
+}
+
+/* On with the handshake of TLS; false when it cannot go on now */
+static bool secure(struct srv_conn *c)
+{
+	char why[SRV_MAX_REASON];
+	bool for_write;
+
+	if (!c->tls && !begin_tls(c))
+		return false;
+	switch (srv_tls_handshake(c->tls, &for_write)) {
+	case 0:
+		srv_session_secured(&c->session);
+		return true;
+	case -EAGAIN:
+		*(for_write ? &c->writable : &c->readable) = false;
+		return false;
+	default:
+		snprintf(why, sizeof(why), "TLS: %s", srv_tls_error(c->tls));
+		/* Time for the alert to get there, before what is unread resets the connection */
+		c->quiet = true;
+		end(c, why);
+		return false;
+	}
 }
 
 /* One step of the session; false when it cannot go on now */
@@ -290,6 +336,8 @@ static bool step(struct srv_conn *c)
 	case SRV_OPEN:
 		out_job(c, run_open, opened);
 		return false;
+	case SRV_STARTTLS:
+		return secure(c);
 	case SRV_FENCE:
 		c->fencing = true;
 		atomic_fetch_add(&c->srv->fencing, 1);
@@ -356,20 +404,25 @@ static void sent(struct srv_conn *c, size_t n)
 static void send_all(struct srv_conn *c)
 {
 	struct iovec iov[SEND_IOV];
-	struct msghdr msg = { .msg_iov = iov };
+	size_t turn = 0;
 	ssize_t n;
 
 	while (c->writable && !c->dead && (c->session.out_len || c->replies.first)) {
 		if (atomic_load(&c->ended))
 			return;
-		msg.msg_iovlen = gather(c, iov);
-		n = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = srv_transport_send(c->fd, c->tls, iov, gather(c, iov));
 		if (n > 0) {
 			c->last_io = c->loop->now;
 			sent(c, (size_t)n);
-		} else if (errno == EAGAIN) {
+			turn += (size_t)n;
+			/* Encrypting takes time, and the client may read as fast as that */
+			if (turn > TURN_BYTES) {
+				srv_list_add(&c->loop->ready, &c->ready);
+				return;
+			}
+		} else if (n == -EAGAIN) {
 			c->writable = false;
-		} else if (errno != EINTR) {
+		} else {
 			srv_conn_cut(c, "replies cannot be sent");
 		}
 	}
@@ -413,7 +466,8 @@ static void serve(struct srv_conn *c)
 static void stop_if_idle(struct srv_conn *c)
 {
 	if (c->stage != SRV_CONN_SERVING || c->readable || c->receiving || c->job_out ||
-	    c->fencing || c->rpos < c->rlen || c->session.out_len || !srv_session_idle(&c->session))
+	    c->fencing || (c->tls && srv_tls_midway(c->tls)) || c->rpos < c->rlen ||
+	    c->session.out_len || !srv_session_idle(&c->session))
 		return;
 	c->quiet = true;
 	end(c, "server shutting down");
@@ -492,6 +546,7 @@ static void gone(struct srv_conn *c)
 	struct srv_loop *l = c->loop;
 
 	free_setup(c);
+	srv_tls_free(c->tls);
 	srv_list_del(&c->all);
 	srv_list_del(&c->ready);
 	srv_list_del(&c->timed);
@@ -538,6 +593,8 @@ static bool finish(struct srv_conn *c)
 	}
 	if (c->stage == SRV_CONN_CLOSING && !c->job_out) {
 		c->stage = SRV_CONN_GONE;
+		if (c->tls && !c->dead)
+			srv_tls_bye(c->tls);
 		/* With unread input a close would reset, and take replies on their way with it */
 		if (c->quiet && !c->dead && !shutdown(c->fd, SHUT_WR)) {
 			c->stage = SRV_CONN_LINGERING;
@@ -675,6 +732,8 @@ static struct srv_conn *conn_new(struct srv_server *srv, int fd,
 	c->max_at_disk = (unsigned int)c->listed->max_threads;
 	srv_session_init(&c->session, c->listed->allowlist ? srv_conn_list : NULL, c);
 	c->session.can_fence = !srv->one_client;
+	c->session.can_tls = c->listed->creds;
+	c->session.needs_tls = c->listed->tls == SRV_TLS_REQUIRED;
 	return c;
 }
 

@@ -73,6 +73,7 @@ struct srv_conn {
 	struct srv_share *share;    /* of the loop's memory; NULL: no limit */
 	char peer[SRV_PEER_LEN];    /* addr, for messages */
 	struct srv_config *listed;  /* in force when the client came: what LIST shows */
+	struct srv_tls *tls;	    /* with the credentials of @listed; NULL until STARTTLS */
 
 	/* The export: the pool's while one of its jobs is out */
 	struct srv_config *config; /* holds @export */
@@ -88,7 +89,7 @@ struct srv_conn {
 	bool hung_up;  /* the client sends nothing more */
 	bool writable; /* perhaps, the same */
 	bool dead;     /* nothing can be sent any longer */
-	bool quiet;    /* stopping, and nothing was left to answer */
+	bool quiet;    /* it may hang up by itself: nothing is left to answer, or TLS has failed */
 	bool fencing;  /* waiting for older connections, until @fence_end */
 	int64_t fence_end;
 	int64_t deadline;  /* of the handshake, and later of lingering; 0: none */

@@ -340,9 +340,19 @@ static enum srv_open_result open_export(struct srv_conn *c, uint64_t *size, bool
 		c->config = config;
 		c->export = export;
 	}
+	/* Which exports there are with TLS only is nobody's business without it */
+	if (!c->session.secure &&
+	    (export ? export->tls == SRV_TLS_REQUIRED : c->config->tls_somewhere)) {
+		snprintf(why, len, "export '%.80s' is not there without TLS", name);
+		return SRV_OPEN_TLS;
+	}
 	if (!export) {
 		snprintf(why, len, "export '%.80s' unknown", name);
 		return SRV_OPEN_UNKNOWN;
+	}
+	if (c->session.secure && export->tls == SRV_TLS_OFF) {
+		snprintf(why, len, "export '%.80s' is not there with TLS", name);
+		return SRV_OPEN_POLICY;
 	}
 	if (export->authfile &&
 	    !srv_acl_allows(export->authfile, (const struct sockaddr *)&c->addr)) {
@@ -385,6 +395,12 @@ void srv_conn_open_export(struct srv_conn *c)
 	srv_conn_close_export(c);
 }
 
+/* Could the client use it as it is connected? */
+static bool shown(const struct srv_conn *c, const struct srv_export *export)
+{
+	return export->tls != (c->session.secure ? SRV_TLS_OFF : SRV_TLS_REQUIRED);
+}
+
 /* The next name after the one setup->list_* is at; false past the last */
 static bool list_next(const struct srv_conn *c)
 {
@@ -393,6 +409,10 @@ static bool list_next(const struct srv_conn *c)
 
 	while (setup->list_next < c->listed->exports->len) {
 		export = g_ptr_array_index(c->listed->exports, setup->list_next);
+		if (!shown(c, export)) {
+			setup->list_next++;
+			continue;
+		}
 		if (!export->swapdir || srv_swap_next(export, setup->list_name)) {
 			setup->list_next += !export->swapdir;
 			setup->list_export = export;

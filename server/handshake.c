@@ -341,6 +341,7 @@ void srv_session_secured(struct srv_session *s)
 {
 	s->secure = true;
 	s->structured = false;
+	s->extended = false;
 	s->allocation = false;
 	s->announced = false;
 	s->fenced = false;

@@ -348,6 +348,8 @@ struct srv_config *srv_options_config(const struct srv_options *o)
 		nbd_err("%s: no export; add a section with exportname = FILE", file);
 		goto err;
 	}
+	if (srv_config_tls(config, file))
+		goto err;
 	return config;
 err:
 	srv_config_put(config);

@@ -249,8 +249,7 @@ static void every_key(void **state)
 /* Each names file, section and key */
 static void not_heeded(void **state)
 {
-	static const char *const generic[] = { "certfile", "keyfile", "cacertfile", "tlsprio",
-					       "splice" };
+	static const char *const generic[] = { "splice" };
 	static const char *const per_export[] = { "listenaddr", "transactionlog", "datalog",
 						  "cowdir",	"sparse_cow",	  "splice" };
 	char text[160], said[128];
@@ -274,10 +273,10 @@ static void not_heeded(void **state)
 
 static void refused(void **state)
 {
-	static const char *const generic[] = { "oldstyle", "force_tls", "tlsonly" };
+	static const char *const generic[] = { "oldstyle", "tlsonly" };
 	static const char *const per_export[] = { "copyonwrite", "temporary", "multifile",
 						  "treefiles",	 "waitfile",  "sdp",
-						  "force_tls",	 "tlsonly" };
+						  "tlsonly" };
 	char text[160], said[128];
 	size_t i;
 
@@ -407,13 +406,124 @@ static void find(void **state)
 	srv_config_put(c);
 }
 
+/* A whole configuration as the server takes it; what it says if that is no good */
+static struct srv_config *settle(const char *generic, const char *exports, const char *said)
+{
+	struct srv_config *c;
+	char text[1024];
+	const char *out;
+	int ret;
+
+	snprintf(text, sizeof(text), "[generic]\n%s\n%s", generic, exports);
+	c = load(text, 0, NULL);
+	capture_start();
+	ret = srv_config_tls(c, "FILE");
+	out = capture_end();
+	if (said)
+		assert_said(out, said);
+	else
+		assert_string_equal(out, "");
+	assert_int_equal(ret, said ? -1 : 0);
+	return c;
+}
+
+static void unsettled(const char *generic, const char *exports, const char *said)
+{
+	srv_config_put(settle(generic, exports, said));
+}
+
+#define A "[a]\nexportname = /f\n"
+#define B "[b]\nexportname = /g\n"
+
+static void tls_modes(void **state)
+{
+	static const struct {
+		const char *generic, *a;
+		enum srv_tls_mode expected, first, second;
+		bool somewhere;
+	} cases[] = {
+		{ "", "", SRV_TLS_OFF, SRV_TLS_OFF, SRV_TLS_OFF, false },
+		{ "tls = off\n", "tls = off", SRV_TLS_OFF, SRV_TLS_OFF, SRV_TLS_OFF, false },
+		{ "KEY", "", SRV_TLS_OPTIONAL, SRV_TLS_OPTIONAL, SRV_TLS_OPTIONAL, false },
+		{ "KEYtls = off\n", "", SRV_TLS_OFF, SRV_TLS_OFF, SRV_TLS_OFF, false },
+		{ "KEY", "tls = off", SRV_TLS_OPTIONAL, SRV_TLS_OFF, SRV_TLS_OPTIONAL, false },
+		{ "KEYforce_tls = false\n", "force_tls = true", SRV_TLS_OPTIONAL, SRV_TLS_REQUIRED,
+		  SRV_TLS_OPTIONAL, true },
+		{ "KEYtls = optional\n", "tls = required\nforce_tls = true", SRV_TLS_OPTIONAL,
+		  SRV_TLS_REQUIRED, SRV_TLS_OPTIONAL, true },
+		{ "KEYforce_tls = true\n", "", SRV_TLS_REQUIRED, SRV_TLS_REQUIRED, SRV_TLS_REQUIRED,
+		  true },
+		{ "KEYtls = required\n", "tls = required", SRV_TLS_REQUIRED, SRV_TLS_REQUIRED,
+		  SRV_TLS_REQUIRED, true },
+	};
+	char generic[256], exports[256];
+	struct srv_config *c;
+	bool key;
+	size_t i;
+
+	(void)state;
+	write_file("psk", "alice:00112233445566778899aabbccddeeff\n");
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		key = !strncmp(cases[i].generic, "KEY", 3);
+		snprintf(generic, sizeof(generic), "%s%s%s", key ? "pskfile = " : "",
+			 key ? dir : "", key ? "/psk\n" : "");
+		strcat(generic, cases[i].generic + (key ? 3 : 0));
+		snprintf(exports, sizeof(exports), A "%s\n" B, cases[i].a);
+		c = settle(generic, exports, NULL);
+		assert_int_equal(c->tls, cases[i].expected);
+		assert_int_equal(export(c, 0)->tls, cases[i].first);
+		assert_int_equal(export(c, 1)->tls, cases[i].second);
+		assert_int_equal(c->tls_somewhere, cases[i].somewhere);
+		assert_int_equal(!c->creds, c->tls == SRV_TLS_OFF);
+		srv_config_put(c);
+	}
+}
+
+static void tls_contradictions(void **state)
+{
+	char psk[128], text[256];
+
+	(void)state;
+	write_file("psk", "alice:00112233445566778899aabbccddeeff\n");
+	write_file("junk", "no key\n");
+	snprintf(psk, sizeof(psk), "pskfile = %s/psk", dir);
+
+	unsettled("tls = optional", A, "FILE [generic] tls = optional: give a keyfile");
+	unsettled("tls = required", A, "FILE [generic] tls = required: give a keyfile");
+	unsettled("force_tls = true", A, "FILE [generic] tls = required: give a keyfile");
+	unsettled("", A "tls = optional", "FILE [a] tls = optional: [generic] has no TLS");
+	unsettled("", A "force_tls = true", "FILE [a] tls = required: [generic] has no TLS");
+	unsettled("certfile = /c", A, "FILE [generic] certfile = /c: there is no keyfile");
+	unsettled("cacertfile = /c", A, "FILE [generic] cacertfile = /c: there is no keyfile");
+	unsettled("keyfile = /nonexistent/k", A, "keyfile = /nonexistent/k: cannot be read");
+	unsettled("keyfile = k", A, "keyfile = k: give an absolute path");
+	unsettled("pskfile = /nonexistent/k", A, "pskfile = /nonexistent/k: cannot be read");
+	unsettled("pskfile = k", A, "pskfile = k: give an absolute path");
+	snprintf(text, sizeof(text), "pskfile = %s/junk", dir);
+	unsettled(text, A, "/junk line 1: expected NAME:KEY");
+	snprintf(text, sizeof(text), "keyfile = %s/junk", dir);
+	unsettled(text, A, "/junk");
+	snprintf(text, sizeof(text), "%s\ntlsprio = NORMAL:+FANCY", psk);
+	unsettled(text, A, "tlsprio = NORMAL:+FANCY: ");
+	snprintf(text, sizeof(text), "%s\ntls = off\nforce_tls = true", psk);
+	unsettled(text, A, "FILE [generic] tls = off: force_tls = true says");
+	snprintf(text, sizeof(text), "%s\ntls = required", psk);
+	unsettled(text, A B "tls = off", "FILE [b] tls = off: [generic] requires it for all");
+	unsettled(psk, A "tls = optional\nforce_tls = true", "FILE [a] tls = optional: force_tls");
+	refuse("[generic]\ntls = on\n", "tls = on: expected off, optional or required");
+	refuse(E "tls =\n", "[disk] tls = : expected off, optional or required");
+	refuse(E "tlsonly = true\n", "it has no effect in the reference implementation; "
+				     "set tls = required");
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(defaults),	  T(every_key),	 T(not_heeded), T(refused), T(bad_values),
-		T(bad_structure), T(empty_file), T(include),	T(find),    T(swap_exports),
+		T(defaults),   T(every_key),	 T(not_heeded), T(refused),
+		T(bad_values), T(bad_structure), T(empty_file), T(include),
+		T(find),       T(swap_exports),	 T(tls_modes),	T(tls_contradictions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -597,10 +597,12 @@ static void tls_forgets_what_was_said(void **state)
 	peer_option(p, NBD_WIRE_OPT_STRUCTURED_REPLY, NULL, 0);
 	peer_option(p, NBD_WIRE_OPT_SET_META_CONTEXT, meta, sizeof(meta) - 1);
 	peer_option(p, NBD_WIRE_OPT_X_SESSION, session, NBD_WIRE_X_SESSION_LEN);
-	assert_true(p->s.structured && p->s.allocation && p->s.fenced);
+	peer_option(p, NBD_WIRE_OPT_EXTENDED_HEADERS, NULL, 0);
+	assert_true(p->s.structured && p->s.extended && p->s.allocation && p->s.fenced);
 	p->seen = p->got;
 	starttls();
 	assert_false(p->s.structured || p->s.allocation || p->s.announced || p->s.fenced);
+	assert_false(p->s.extended);
 	/* Another session may be told, but no metadata chosen: that needs to be asked for again */
 	tell(other, sizeof(other), NBD_WIRE_REP_ACK, 1);
 	peer_option(p, NBD_WIRE_OPT_SET_META_CONTEXT, meta, sizeof(meta) - 1);

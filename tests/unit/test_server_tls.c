@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <gnutls/gnutls.h>
+#include <sys/socket.h>
+
+#include "capture.h"
+#include "server/config.h"
+#include "server/psk.h"
+#include "server/tls.h"
+
+#define HEX   "00112233445566778899aabbccddeeff"
+#define BYTES (3u << 20)
+
+static struct srv_config *config;
+static struct srv_tls *server;
+static gnutls_session_t client;
+static gnutls_psk_client_credentials_t client_creds;
+static int fd[2];
+static uint8_t *sent, *got;
+
+static int setup(void **state)
+{
+	char dir[] = "/tmp/nbd-tls-XXXXXX", path[64];
+	int small = 4096;
+	FILE *f;
+
+	(void)state;
+	if (!mkdtemp(dir))
+		return -1;
+	snprintf(path, sizeof(path), "%s/psk", dir);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs("alice:" HEX "\n", f);
+	fclose(f);
+	config = srv_config_new();
+	config->pskfile = g_strdup(path);
+	assert_int_equal(srv_config_tls(config, "test"), 0);
+	unlink(path);
+	rmdir(dir);
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+	/* So that there is always a record of which only a part has gone */
+	setsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	setsockopt(fd[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	server = srv_tls_new(config->creds, fd[0]);
+	assert_non_null(server);
+	sent = malloc(BYTES);
+	got = malloc(BYTES);
+	assert_true(sent && got);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	srv_tls_free(server);
+	srv_config_put(config);
+	if (client)
+		gnutls_deinit(client);
+	if (client_creds)
+		gnutls_psk_free_client_credentials(client_creds);
+	client = NULL;
+	client_creds = NULL;
+	close(fd[0]);
+	close(fd[1]);
+	free(sent);
+	free(got);
+	return 0;
+}
+
+static void new_client(const char *name, const char *hex, const char *version)
+{
+	gnutls_datum_t key = { (unsigned char *)hex, (unsigned int)strlen(hex) };
+	char prio[128];
+
+	snprintf(prio, sizeof(prio), "NORMAL:-VERS-ALL:+%s:+ECDHE-PSK:+DHE-PSK", version);
+	assert_int_equal(gnutls_init(&client, GNUTLS_CLIENT | GNUTLS_NONBLOCK), 0);
+	assert_int_equal(gnutls_priority_set_direct(client, prio, NULL), 0);
+	assert_int_equal(gnutls_psk_allocate_client_credentials(&client_creds), 0);
+	assert_int_equal(
+		gnutls_psk_set_client_credentials(client_creds, name, &key, GNUTLS_PSK_KEY_HEX), 0);
+	assert_int_equal(gnutls_credentials_set(client, GNUTLS_CRD_PSK, client_creds), 0);
+	gnutls_transport_set_int(client, fd[1]);
+}
+
+/* What the server's side comes to */
+static int shake_hands(void)
+{
+	int theirs = GNUTLS_E_AGAIN, ours = -EAGAIN, i;
+	bool for_write;
+
+	for (i = 0; i < 1000 && ours == -EAGAIN; i++) {
+		if (theirs == GNUTLS_E_AGAIN)
+			theirs = gnutls_handshake(client);
+		ours = srv_tls_handshake(server, &for_write);
+	}
+	for (i = 0; i < 10 && theirs == GNUTLS_E_AGAIN; i++)
+		theirs = gnutls_handshake(client);
+	assert_int_equal(!theirs, !ours);
+	return ours;
+}
+
+static void connect_with(const char *version)
+{
+	new_client("alice", HEX, version);
+	assert_int_equal(shake_hands(), 0);
+	assert_false(srv_tls_midway(server));
+}
+
+static void says_who_it_is(void **state)
+{
+	char *text;
+
+	(void)state;
+	connect_with("VERS-TLS1.3");
+	text = srv_tls_describe(server);
+	assert_non_null(strstr(text, "TLS1.3"));
+	assert_non_null(strstr(text, ", as alice"));
+	g_free(text);
+}
+
+/* Pieces of all sizes, as replies have them: short heads, short data, long data, nothing */
+static void send_everything(bool key_updates)
+{
+	static const size_t sizes[] = { 16, 4096, 16, 100, 0, 28, 16384, 1, 70000, 0, 20, 16383 };
+	size_t begun = 0, done = 0, part = 0, i = 0, n, read = 0, turn = 0;
+	struct iovec iov[5];
+	uint8_t none;
+	ssize_t ret;
+
+	for (n = 0; n < BYTES; n++)
+		sent[n] = (uint8_t)(n * 7 + (n >> 8) * 13 + (n >> 16));
+	while (read < BYTES) {
+		/* Up to five pieces, of which a part has gone already */
+		for (n = 0, begun = done; n < 5 && begun < BYTES; n++) {
+			size_t len = sizes[(i + n) % 12] - (n ? 0 : part);
+
+			if (len > BYTES - begun)
+				len = BYTES - begun;
+			iov[n] = (struct iovec){ sent + begun, len };
+			begun += len;
+		}
+		ret = n ? srv_tls_send(server, iov, n) : -EAGAIN;
+		assert_true(ret > 0 || ret == -EAGAIN);
+		for (done += ret > 0 ? (size_t)ret : 0, part += ret > 0 ? (size_t)ret : 0;
+		     part >= sizes[i % 12]; i++)
+			part -= sizes[i % 12];
+		ret = gnutls_record_recv(client, got + read, turn % 3 ? 5000 : 20000);
+		assert_true(ret > 0 || ret == GNUTLS_E_AGAIN);
+		if (ret > 0)
+			read += (size_t)ret;
+		/* The server has to answer with one of its own, in the middle of all this */
+		if (key_updates && turn % 50 == 10 && turn < 300)
+			assert_int_equal(gnutls_session_key_update(client, GNUTLS_KU_PEER), 0);
+		if (key_updates)
+			assert_int_equal(srv_tls_recv(server, &(struct iovec){ &none, 1 }, 1),
+					 -EAGAIN);
+		turn++;
+	}
+	assert_int_equal(done, BYTES);
+	assert_memory_equal(sent, got, BYTES);
+}
+
+static void sends_whatever_has_room(void **state)
+{
+	(void)state;
+	connect_with("VERS-TLS1.3");
+	send_everything(false);
+}
+
+static void sends_with_tls12(void **state)
+{
+	(void)state;
+	connect_with("VERS-TLS1.2");
+	send_everything(false);
+}
+
+static void receives_into_what_is_there(void **state)
+{
+	struct iovec iov[2] = { { NULL, 0 }, { NULL, 0 } };
+	size_t begun = 0, read = 0, n;
+	ssize_t ret;
+
+	(void)state;
+	connect_with("VERS-TLS1.3");
+	for (n = 0; n < BYTES; n++)
+		sent[n] = (uint8_t)(n * 3 + (n >> 10));
+	while (read < BYTES) {
+		if (begun < BYTES) {
+			ret = gnutls_record_send(client, sent + begun, BYTES - begun);
+			assert_true(ret > 0 || ret == GNUTLS_E_AGAIN);
+			begun += ret > 0 ? (size_t)ret : 0;
+		}
+		/* Into the first that has room */
+		iov[read % 2] =
+			(struct iovec){ got + read, BYTES - read < 999 ? BYTES - read : 999 };
+		iov[1 - read % 2] = (struct iovec){ sent, read % 2 ? 0 : 16 };
+		ret = srv_tls_recv(server, iov, 2);
+		assert_true(ret > 0 || ret == -EAGAIN);
+		read += ret > 0 ? (size_t)ret : 0;
+	}
+	assert_memory_equal(sent, got, BYTES);
+	gnutls_bye(client, GNUTLS_SHUT_WR);
+	assert_int_equal(srv_tls_recv(server, iov, 2), 0);
+}
+
+static void hanging_up_is_no_error(void **state)
+{
+	uint8_t buf[16];
+
+	(void)state;
+	connect_with("VERS-TLS1.3");
+	shutdown(fd[1], SHUT_WR);
+	assert_int_equal(srv_tls_recv(server, &(struct iovec){ buf, sizeof(buf) }, 1), 0);
+}
+
+static void half_a_record_is_midway(void **state)
+{
+	uint8_t buf[16];
+	struct iovec iov = { buf, sizeof(buf) };
+
+	(void)state;
+	connect_with("VERS-TLS1.3");
+	assert_int_equal(write(fd[1],
+			       "\x17\3\3\0\x20"
+			       "abc",
+			       8),
+			 8);
+	assert_int_equal(srv_tls_recv(server, &iov, 1), -EAGAIN);
+	assert_true(srv_tls_midway(server));
+	/* And what is no record is an error that is told */
+	assert_int_equal(write(fd[1], buf, 16), 16);
+	assert_int_equal(write(fd[1], buf, 16), 16);
+	assert_int_equal(srv_tls_recv(server, &iov, 1), -EPROTO);
+	assert_true(*srv_tls_error(server));
+	srv_tls_bye(server);
+}
+
+static void plain_text_is_no_handshake(void **state)
+{
+	bool for_write;
+
+	(void)state;
+	assert_int_equal(srv_tls_handshake(server, &for_write), -EAGAIN);
+	assert_false(for_write);
+	assert_int_equal(write(fd[1], "IHAVEOPT\0\0\0\10\0\0\0\0", 16), 16);
+	assert_int_equal(srv_tls_handshake(server, &for_write), -EPROTO);
+}
+
+/* Nobody finds out which names there are: a wrong name is refused as a wrong key is */
+static void wrong_key_and_wrong_name(void **state)
+{
+	static const char *const version[] = { "VERS-TLS1.3", "VERS-TLS1.2" };
+	char why[2][160];
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		if (i) {
+			teardown(state);
+			setup(state);
+		}
+		if (i % 2)
+			new_client("mallory", HEX, version[i / 2]);
+		else
+			new_client("alice", "ff" HEX, version[i / 2]);
+		assert_int_equal(shake_hands(), -EPROTO);
+		snprintf(why[i % 2], sizeof(why[0]), "%s", srv_tls_error(server));
+		if (i % 2)
+			assert_string_equal(why[0], why[1]);
+	}
+}
+
+static void old_versions_are_refused(void **state)
+{
+	(void)state;
+	new_client("alice", HEX, "VERS-TLS1.1");
+	assert_int_equal(shake_hands(), -EPROTO);
+}
+
+static GHashTable *parse(const char *text, const char *said)
+{
+	GHashTable *keys;
+	const char *out;
+
+	capture_start();
+	keys = srv_psk_parse(text, "F");
+	out = capture_end();
+	if (said)
+		assert_said(out, said);
+	else
+		assert_string_equal(out, "");
+	assert_int_equal(!keys, said ? 1 : 0);
+	/* What is said does not give keys away */
+	assert_null(strstr(out, "c0ffee"));
+	return keys;
+}
+
+static void keys_of_a_file(void **state)
+{
+	g_autoptr(GBytes) bob = g_bytes_new("bob", 3), raw = g_bytes_new("\0\1", 2);
+	g_autoptr(GHashTable) keys = parse("alice:00\n\nbob:C0ffEE\r\n#0001:ff\n", NULL);
+	GBytes *key;
+
+	(void)state;
+	assert_int_equal(g_hash_table_size(keys), 3);
+	key = g_hash_table_lookup(keys, bob);
+	assert_non_null(key);
+	assert_int_equal(g_bytes_get_size(key), 3);
+	assert_memory_equal(g_bytes_get_data(key, NULL), "\xc0\xff\xee", 3);
+	assert_non_null(g_hash_table_lookup(keys, raw));
+}
+
+static void bad_files_of_keys(void **state)
+{
+	char *longest = g_strdup_printf("a:%0*d\n", 2 * SRV_PSK_MAX, 0);
+	char *longer = g_strdup_printf("a:%0*d\n", 2 * SRV_PSK_MAX + 2, 0);
+
+	(void)state;
+	parse("", "pskfile F: no key");
+	parse("\n\n", "pskfile F: no key");
+	parse("a:00\nc0ffee\n", "pskfile F line 2: expected NAME:KEY");
+	parse(":c0ffee\n", "line 1: bad name");
+	parse("#c0f:c0ffee\n", "line 1: bad name");
+	parse("#:c0ffee\n", "line 1: bad name");
+	parse("a:\n", "line 1: expected hexadecimal digits");
+	parse("a:c0ffee0\n", "line 1: expected hexadecimal digits");
+	parse("a:c0ffeeg0\n", "line 1: expected hexadecimal digits");
+	parse("a:00\nb:00\na:c0ffee\n", "line 3: the name has a key already");
+	g_hash_table_unref(parse(longest, NULL));
+	parse(longer, "line 1: expected hexadecimal digits");
+	g_free(longest);
+	g_free(longer);
+}
+
+static void sends_with_new_keys(void **state)
+{
+	(void)state;
+	connect_with("VERS-TLS1.3");
+	send_everything(true);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(says_who_it_is),
+		T(sends_whatever_has_room),
+		T(sends_with_tls12),
+		T(sends_with_new_keys),
+		T(receives_into_what_is_there),
+		T(hanging_up_is_no_error),
+		T(half_a_record_is_midway),
+		T(plain_text_is_no_handshake),
+		T(wrong_key_and_wrong_name),
+		T(old_versions_are_refused),
+		cmocka_unit_test(keys_of_a_file),
+		cmocka_unit_test(bad_files_of_keys),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
