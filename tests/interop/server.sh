@@ -263,6 +263,7 @@ script "$here/server_life.py" "$SERVER" "$dir"
 script "$here/server_session.py" "$SERVER" "$dir"
 script "$here/server_engine.py" "$SERVER" "$dir"
 script "$here/server_swap.py" "$SERVER" "$dir"
+script "$here/server_tls.py" "$SERVER" "$dir"
 script "$here/server_monitor.py" "$SERVER" "$dir"
 
 # Once more with threads in place of io_uring
