@@ -6,7 +6,7 @@ drivers='nbswap mainline'
 servers='nbswap nbd-server'
 mem=192
 programs='memhog iohammer'
-timeout=300
+timeout=450
 [ "${DRIVER:-}" != mainline ] || { may_die=y expect='.'; }
 
 PROXY=11200
@@ -94,14 +94,14 @@ disturb() {
 	order 0 down > /dev/null
 	order 0 cut 2 > /dev/null
 	vm_say 'go two'
-	report_wait '^say two' "$FROM" 60
+	report_wait '^say two' "$FROM" 150
 	# What the two had in hand has been taken over by now
 	sleep 3
 	progress 20 'progress over the two links that are left'
 	progress 20 'and on'
 	order 0 up > /dev/null
 	vm_say 'go four'
-	report_wait '^say four' "$FROM" 60
+	report_wait '^say four' "$FROM" 150
 	note "tally 0 $(order 0 tally)"
 	note "tally 1 $(order 1 tally)"
 }
