@@ -73,5 +73,21 @@ struct srv_backend *srv_file_adopt(int fd, const char **what);
  * is not a multiple of that.
  */
 int srv_file_direct(struct srv_backend *b, const char **what);
+/* Files of one export; each takes a descriptor of every client */
+#define SRV_MULTI_MAX 256
+
+/*
+ * The files PATH.0, PATH.1 and so on, one behind the other.  @size bytes of them;
+ * if there is none PATH.0 is made with so many.  The same.
+ */
+struct srv_backend *srv_multi_open(const char *path, bool readonly, uint64_t size,
+				   const atomic_bool *cancelled, const char **what);
+
+/*
+ * A directory with a file for each block that has been written, as the reference
+ * implementation has them.  The same, except that @size is needed.
+ */
+struct srv_backend *srv_tree_open(const char *path, bool readonly, uint64_t size,
+				  const char **what);
 
 #endif /* SRV_BACKEND_H */

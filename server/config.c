@@ -96,6 +96,8 @@ static const struct key export_keys[] = {
 	{ "rotational", KEY_BOOL, IN_EXPORT(rotational), 0, 0, NULL },
 	{ "sync", KEY_BOOL, IN_EXPORT(sync), 0, 0, NULL },
 	{ "direct", KEY_BOOL, IN_EXPORT(direct), 0, 0, NULL },
+	{ "multifile", KEY_BOOL, IN_EXPORT(multifile), 0, 0, NULL },
+	{ "treefiles", KEY_BOOL, IN_EXPORT(treefiles), 0, 0, NULL },
 	{ "swapdir", KEY_STRING, IN_EXPORT(swapdir), 0, 0, NULL },
 	{ "swapsize", KEY_SIZE, IN_EXPORT(swapsize), SRV_MIN_SWAP, 0, "at least 1m" },
 	{ "quota", KEY_SIZE, IN_EXPORT(quota), SRV_MIN_SWAP, 0, "at least 1m" },
@@ -109,8 +111,6 @@ static const struct key export_keys[] = {
 	{ "sparse_cow", KEY_NO_EFFECT, 0, 0, 0, "copy-on-write is not supported" },
 	{ "copyonwrite", KEY_REFUSED_TRUE, 0, 0, 0, "copy-on-write is not supported" },
 	{ "temporary", KEY_REFUSED_TRUE, 0, 0, 0, "temporary files are not supported" },
-	{ "multifile", KEY_REFUSED_TRUE, 0, 0, 0, "an export is one file" },
-	{ "treefiles", KEY_REFUSED_TRUE, 0, 0, 0, "an export is one file" },
 	{ "waitfile", KEY_REFUSED_TRUE, 0, 0, 0, "waiting for a file is not supported" },
 	{ "sdp", KEY_REFUSED_TRUE, 0, 0, 0, "SDP is not supported" },
 	{ "tls", KEY_TLS, IN_EXPORT(tls), 0, 0, NULL },
@@ -350,6 +350,12 @@ static bool check_swap(const struct srv_export *export, const char *where)
 			where, export->swapdir);
 		return false;
 	}
+	if (export->multifile || export->treefiles) {
+		nbd_err("%s: swapdir = %s: multifile and treefiles are not for swap exports; "
+			"remove them",
+			where, export->swapdir);
+		return false;
+	}
 	if (*export->swapdir != '/') {
 		nbd_err("%s: swapdir = %s: give an absolute path", where, export->swapdir);
 		return false;
@@ -366,6 +372,22 @@ static bool check_swap(const struct srv_export *export, const char *where)
 		return false;
 	}
 	return check_pattern(export, where);
+}
+
+/* What the file is */
+static bool check_kind(const struct srv_export *export, const char *where)
+{
+	if (export->treefiles && !export->size) {
+		nbd_err("%s: treefiles = true: give the size of the export as filesize", where);
+		return false;
+	}
+	if (export->direct && (export->multifile || export->treefiles)) {
+		nbd_err("%s: direct = true: it is for exports that are one file of their own; "
+			"remove multifile and treefiles, or direct",
+			where);
+		return false;
+	}
+	return true;
 }
 
 bool srv_export_check(const struct srv_export *export, const char *where)
@@ -400,7 +422,7 @@ bool srv_export_check(const struct srv_export *export, const char *where)
 			where, export->path);
 		return false;
 	}
-	return true;
+	return check_kind(export, where);
 }
 
 /* Where a value was found, for messages */
@@ -552,6 +574,16 @@ static int load_section(GKeyFile *kf, const char *file, const char *section, con
 	return ret;
 }
 
+/* Some keys decide about others */
+static void tidy(struct srv_export *export)
+{
+	/* TRIM would give back what was taken so that it is there */
+	if (export->preallocate)
+		export->trim = false;
+	if (export->treefiles)
+		export->multifile = false;
+}
+
 static int load_export(struct srv_config *config, GKeyFile *kf, const char *file,
 		       const char *section)
 {
@@ -573,9 +605,7 @@ static int load_export(struct srv_config *config, GKeyFile *kf, const char *file
 	}
 	export = srv_config_add(config, section);
 	ret = load_section(kf, file, section, export_keys, export);
-	/* TRIM would give back what was taken so that it is there */
-	if (export->preallocate)
-		export->trim = false;
+	tidy(export);
 	if (!ret && !srv_export_check(export, where))
 		ret = -1;
 	return ret;

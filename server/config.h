@@ -56,6 +56,8 @@ struct srv_export {
 	bool direct;	/* without the page cache */
 	bool force_tls; /* the same as @tls required */
 	enum srv_tls_mode tls;
+	bool multifile;
+	bool treefiles;
 	/* Swap exports, see swap.h: */
 	char *swapdir;	    /* or NULL: the section is one export */
 	uint64_t swapsize;  /* of each file */

@@ -180,7 +180,19 @@ static struct srv_backend *set_up(struct srv_conn *c, struct srv_backend *b, con
 	return NULL;
 }
 
-/* Open the file of c->export, if that has not been done for INFO already */
+/* What the export's path leads to; NULL with errno set */
+static struct srv_backend *open_path(const struct srv_export *export, const atomic_bool *cancelled,
+				     const char **what)
+{
+	if (export->treefiles)
+		return srv_tree_open(export->path, export->readonly, export->size, what);
+	if (export->multifile)
+		return srv_multi_open(export->path, export->readonly, export->size, cancelled,
+				      what);
+	return srv_file_open(export->path, export->readonly, export->size, what);
+}
+
+/* Open what c->export is, if that has not been done for INFO already */
 static bool open_backend(struct srv_conn *c)
 {
 	const struct srv_export *export = c->export;
@@ -188,8 +200,7 @@ static bool open_backend(struct srv_conn *c)
 
 	if (c->backend)
 		return true;
-	c->backend = set_up(c, srv_file_open(export->path, export->readonly, export->size, &what),
-			    &what);
+	c->backend = set_up(c, open_path(export, &c->ended, &what), &what);
 	if (!c->backend && srv_server_may_log(c->srv))
 		nbd_log_about(c->peer, export->name, LOG_ERR, "export '%s': cannot %s %s: %s",
 			      export->name, what, export->path, strerror(errno));

@@ -55,6 +55,7 @@ void srv_options_help(void)
 	       "      --loops N                  event loops (default: one for each core)\n"
 	       "  -M, --max-connections N        at most N connections to the export\n"
 	       "      --metrics ADDRESS:PORT     serve counters to Prometheus\n"
+	       "  -m, --multi-file               export FILE.0, FILE.1 and so on as one\n"
 	       "      --mlock                    lock the server into memory\n"
 	       "  -n, --nodaemon                 stay in the foreground, log to standard error\n"
 	       "  -o, --output-config SECTION    print the export as a section of a configuration\n"
@@ -226,6 +227,9 @@ static enum srv_option_result parse_option(struct srv_options *o, int c, const c
 		if (!set_number(&o->loops, "--loops", arg, 1, SRV_MAX_LOOPS))
 			return SRV_OPTIONS_BAD;
 		break;
+	case 'm':
+		o->multifile = true;
+		break;
 	case 'r':
 		o->readonly = true;
 		break;
@@ -241,9 +245,7 @@ static enum srv_option_result parse_option(struct srv_options *o, int c, const c
 	case 'V':
 		return SRV_OPTIONS_VERSION;
 	case 'c':
-	case 'm':
-		nbd_err("-%c: %s; leave the option out", c,
-			c == 'c' ? "copy-on-write is not supported" : "an export is one file");
+		nbd_err("-c: copy-on-write is not supported; leave the option out");
 		return SRV_OPTIONS_BAD;
 	case ':':
 		nbd_err("%s: the option needs a value; nbd-server --help shows the options", arg);
@@ -269,8 +271,9 @@ enum srv_option_result srv_options_parse(struct srv_options *o, int argc, char *
 	}
 	if (!parse_operands(o, argc - optind, argv + optind))
 		return SRV_OPTIONS_BAD;
-	if (!o->path && (o->output_section || o->authfile || o->readonly || o->max_connections)) {
-		nbd_err("-l, -M, -o and -r are about an export on the command line: "
+	if (!o->path && (o->output_section || o->authfile || o->readonly || o->multifile ||
+			 o->max_connections)) {
+		nbd_err("-l, -M, -m, -o and -r are about an export on the command line: "
 			"give PORT and FILE");
 		return SRV_OPTIONS_BAD;
 	}
@@ -289,6 +292,7 @@ static void add_export(const struct srv_options *o, struct srv_config *config)
 	export->size = o->size;
 	export->max_connections = o->max_connections;
 	export->readonly = o->readonly;
+	export->multifile = o->multifile;
 	/* A path on the command line means what it says */
 	export->virtstyle = g_strdup("none");
 	/* There is nothing to hide in one export without a name */
@@ -375,4 +379,6 @@ void srv_options_print(const struct srv_options *o)
 		printf("\tmaxconnections = %llu\n", (unsigned long long)o->max_connections);
 	if (o->readonly)
 		printf("\treadonly = true\n");
+	if (o->multifile)
+		printf("\tmultifile = true\n");
 }

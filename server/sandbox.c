@@ -33,10 +33,10 @@ static const char *const allowed[] = {
 	/* Exported files, configuration, authorization files, log */
 	"access", "close", "faccessat", "faccessat2", "fadvise64", "fallocate", "fcntl",
 	"fdatasync", "fgetxattr", "flock", "fremovexattr", "fsetxattr", "fstat", "fstatfs", "fsync",
-	"ftruncate", "getcwd", "getdents64", "linkat", "lseek", "lstat", "newfstatat", "open",
-	"openat", "pread64", "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2", "read",
-	"readlink", "readlinkat", "readv", "stat", "statfs", "statx", "unlink", "unlinkat", "write",
-	"writev",
+	"ftruncate", "getcwd", "getdents64", "linkat", "lseek", "mkdirat", "lstat", "newfstatat",
+	"open", "openat", "pread64", "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2", "read",
+	"readlink", "readlinkat", "readv", "stat", "statfs", "statx", "syncfs", "unlink",
+	"unlinkat", "write", "writev",
 	/* Memory, threads, time: the C library's */
 	"brk", "clock_getres", "clock_gettime", "clock_nanosleep", "exit", "exit_group", "futex",
 	"getegid", "geteuid", "getgid", "getpid", "getrandom", "getrlimit", "gettid",

@@ -264,12 +264,14 @@ script "$here/server_session.py" "$SERVER" "$dir"
 script "$here/server_engine.py" "$SERVER" "$dir"
 script "$here/server_swap.py" "$SERVER" "$dir"
 script "$here/server_tls.py" "$SERVER" "$dir"
+script "$here/server_files.py" "$SERVER" "$dir"
 script "$here/server_monitor.py" "$SERVER" "$dir"
 
 # Once more with threads in place of io_uring
 printf '#!/bin/sh\nexec "%s" --io threads "$@"\n' "$SERVER" > "$dir/threads"
 chmod 755 "$dir/threads"
 script "$here/server_session.py" "$dir/threads" "$dir"
+script "$here/server_files.py" "$dir/threads" "$dir"
 
 # The manual pages must know what the program knows
 documented() {

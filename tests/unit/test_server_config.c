@@ -203,7 +203,7 @@ static void every_key(void **state)
 				    "sync = true\n"
 				    "copyonwrite = false\n"
 				    "temporary = false\n"
-				    "multifile = false\n"
+				    "multifile = true\n"
 				    "prerun = \n"
 				    "[second]\n"
 				    "exportname=/c%s\n"
@@ -240,6 +240,8 @@ static void every_key(void **state)
 	assert_int_equal(e->timeout, 60);
 	assert_true(e->readonly && e->rotational && e->sync);
 	assert_false(e->flush || e->fua || e->trim);
+	assert_true(e->multifile);
+	assert_false(e->treefiles);
 	assert_string_equal(export(c, 1)->path, "/c%s");
 	srv_config_put(c);
 }
@@ -274,8 +276,7 @@ static void not_heeded(void **state)
 static void refused(void **state)
 {
 	static const char *const generic[] = { "oldstyle", "tlsonly" };
-	static const char *const per_export[] = { "copyonwrite", "temporary", "multifile",
-						  "treefiles",	 "waitfile",  "sdp",
+	static const char *const per_export[] = { "copyonwrite", "temporary", "waitfile", "sdp",
 						  "tlsonly" };
 	char text[160], said[128];
 	size_t i;
@@ -293,8 +294,23 @@ static void refused(void **state)
 		snprintf(text, sizeof(text), E "%s = false\n", per_export[i]);
 		srv_config_put(load(text, 0, NULL));
 	}
+}
+
+static void kinds(void **state)
+{
+	struct srv_config *c;
+
+	(void)state;
+	refuse(E "treefiles = true\n", "[disk]: treefiles = true: give the size of the export");
+	refuse(E "direct = true\nmultifile = true\n", "direct = true: it is for exports that are");
 	refuse(E "prerun = touch %s\n", "/config [disk] prerun = touch %s: commands are not run");
 	refuse(E "postrun = true\n", "/config [disk] postrun");
+	refuse("[generic]\n[s-*]\nswapdir = /s\nswapsize = 1m\nmultifile = true\n",
+	       "are not for swap exports");
+	c = load(E "filesize = 1m\ntreefiles = true\nmultifile = true\n", 0, NULL);
+	assert_true(export(c, 0)->treefiles);
+	assert_false(export(c, 0)->multifile);
+	srv_config_put(c);
 }
 
 static void bad_values(void **state)
@@ -521,9 +537,9 @@ static void tls_contradictions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(defaults),   T(every_key),	 T(not_heeded), T(refused),
-		T(bad_values), T(bad_structure), T(empty_file), T(include),
-		T(find),       T(swap_exports),	 T(tls_modes),	T(tls_contradictions),
+		T(defaults),	 T(every_key),	   T(not_heeded),	  T(refused), T(kinds),
+		T(bad_values),	 T(bad_structure), T(empty_file),	  T(include), T(find),
+		T(swap_exports), T(tls_modes),	   T(tls_contradictions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,7 +52,7 @@ static int forbidden(void)
 		return 6;
 	if (!refused(ioctl(0, TIOCSTI, "x")))
 		return 7;
-	if (!refused(mkdir("/var/tmp/nbd-sandbox", 0700)) || !refused(chmod("/", 0755)))
+	if (!refused(symlink("/", "/var/tmp/nbd-sandbox")) || !refused(chmod("/", 0755)))
 		return 8;
 	if (!refused(setuid(0)))
 		return 9;
