@@ -98,6 +98,9 @@ static const struct key export_keys[] = {
 	{ "direct", KEY_BOOL, IN_EXPORT(direct), 0, 0, NULL },
 	{ "multifile", KEY_BOOL, IN_EXPORT(multifile), 0, 0, NULL },
 	{ "treefiles", KEY_BOOL, IN_EXPORT(treefiles), 0, 0, NULL },
+	{ "temporary", KEY_BOOL, IN_EXPORT(temporary), 0, 0, NULL },
+	{ "copyonwrite", KEY_BOOL, IN_EXPORT(copyonwrite), 0, 0, NULL },
+	{ "cowdir", KEY_STRING, IN_EXPORT(cowdir), 0, 0, NULL },
 	{ "swapdir", KEY_STRING, IN_EXPORT(swapdir), 0, 0, NULL },
 	{ "swapsize", KEY_SIZE, IN_EXPORT(swapsize), SRV_MIN_SWAP, 0, "at least 1m" },
 	{ "quota", KEY_SIZE, IN_EXPORT(quota), SRV_MIN_SWAP, 0, "at least 1m" },
@@ -107,10 +110,7 @@ static const struct key export_keys[] = {
 	{ "splice", KEY_NO_EFFECT, 0, 0, 0, "splice is not used" },
 	{ "transactionlog", KEY_NO_EFFECT, 0, 0, 0, "transaction logs are not written" },
 	{ "datalog", KEY_NO_EFFECT, 0, 0, 0, "transaction logs are not written" },
-	{ "cowdir", KEY_NO_EFFECT, 0, 0, 0, "copy-on-write is not supported" },
-	{ "sparse_cow", KEY_NO_EFFECT, 0, 0, 0, "copy-on-write is not supported" },
-	{ "copyonwrite", KEY_REFUSED_TRUE, 0, 0, 0, "copy-on-write is not supported" },
-	{ "temporary", KEY_REFUSED_TRUE, 0, 0, 0, "temporary files are not supported" },
+	{ "sparse_cow", KEY_NO_EFFECT, 0, 0, 0, "files of copyonwrite are always sparse" },
 	{ "waitfile", KEY_REFUSED_TRUE, 0, 0, 0, "waiting for a file is not supported" },
 	{ "sdp", KEY_REFUSED_TRUE, 0, 0, 0, "SDP is not supported" },
 	{ "tls", KEY_TLS, IN_EXPORT(tls), 0, 0, NULL },
@@ -130,6 +130,7 @@ static void export_free(void *p)
 	g_free(export->description);
 	g_free(export->authfile);
 	g_free(export->virtstyle);
+	g_free(export->cowdir);
 	g_free(export->swapdir);
 	srv_swap_dir_put(export->dir);
 	g_free(export->nospace);
@@ -350,9 +351,9 @@ static bool check_swap(const struct srv_export *export, const char *where)
 			where, export->swapdir);
 		return false;
 	}
-	if (export->multifile || export->treefiles) {
-		nbd_err("%s: swapdir = %s: multifile and treefiles are not for swap exports; "
-			"remove them",
+	if (export->multifile || export->treefiles || export->temporary || export->copyonwrite) {
+		nbd_err("%s: swapdir = %s: multifile, treefiles, temporary and copyonwrite are "
+			"not for swap exports; remove them",
 			where, export->swapdir);
 		return false;
 	}
@@ -374,17 +375,29 @@ static bool check_swap(const struct srv_export *export, const char *where)
 	return check_pattern(export, where);
 }
 
-/* What the file is */
+/* What the file is, and what else of its kind there is */
 static bool check_kind(const struct srv_export *export, const char *where)
 {
-	if (export->treefiles && !export->size) {
-		nbd_err("%s: treefiles = true: give the size of the export as filesize", where);
+	if (export->temporary && (export->multifile || export->treefiles || export->copyonwrite)) {
+		nbd_err("%s: temporary = true: its file is new for every client; "
+			"remove multifile, treefiles and copyonwrite",
+			where);
 		return false;
 	}
-	if (export->direct && (export->multifile || export->treefiles)) {
+	if ((export->temporary || export->treefiles) && !export->size) {
+		nbd_err("%s: %s = true: give the size of the export as filesize", where,
+			export->temporary ? "temporary" : "treefiles");
+		return false;
+	}
+	if (export->direct &&
+	    (export->multifile || export->treefiles || export->temporary || export->copyonwrite)) {
 		nbd_err("%s: direct = true: it is for exports that are one file of their own; "
-			"remove multifile and treefiles, or direct",
+			"remove multifile, treefiles, temporary and copyonwrite, or direct",
 			where);
+		return false;
+	}
+	if (export->cowdir && *export->cowdir != '/') {
+		nbd_err("%s: cowdir = %s: give an absolute path", where, export->cowdir);
 		return false;
 	}
 	return true;
@@ -582,6 +595,11 @@ static void tidy(struct srv_export *export)
 		export->trim = false;
 	if (export->treefiles)
 		export->multifile = false;
+	/* What is only read needs no place for what is written */
+	if (export->readonly)
+		export->copyonwrite = false;
+	if (export->cowdir && !*export->cowdir)
+		g_clear_pointer(&export->cowdir, g_free);
 }
 
 static int load_export(struct srv_config *config, GKeyFile *kf, const char *file,

@@ -58,6 +58,9 @@ struct srv_export {
 	enum srv_tls_mode tls;
 	bool multifile;
 	bool treefiles;
+	bool temporary;
+	bool copyonwrite;
+	char *cowdir; /* or NULL: where the file is */
 	/* Swap exports, see swap.h: */
 	char *swapdir;	    /* or NULL: the section is one export */
 	uint64_t swapsize;  /* of each file */

@@ -55,6 +55,7 @@ struct srv_conn {
 	const struct srv_export *claimed; /* counted against its limit; srv->lock */
 	uint64_t claimed_id[2];		  /* of the file behind @claimed; srv->lock */
 	struct srv_swap_file *swap;	  /* used, and changed with srv->lock held; or NULL */
+	struct srv_private *private;	  /* the same, for what is its session's own */
 	uint64_t turn;			  /* in its session, 0: in none; srv->lock, as both below */
 	uint8_t session_id[NBD_WIRE_X_SESSION_ID_LEN];
 	uint32_t session_link;

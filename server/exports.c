@@ -12,6 +12,7 @@
 
 #include "server/acl.h"
 #include "server/connection.h"
+#include "server/private.h"
 #include "server/socket.h"
 #include "server/swap.h"
 
@@ -19,6 +20,18 @@
 static char *printable(const char *text)
 {
 	return g_strescape(text, NULL);
+}
+
+/* Has each client what it writes for itself? */
+static bool is_private(const struct srv_export *export)
+{
+	return export->temporary || export->copyonwrite;
+}
+
+/* Near which path, or in which directory, the file for that is */
+static const char *private_place(const struct srv_export *export)
+{
+	return export->copyonwrite && export->cowdir ? export->cowdir : export->path;
 }
 
 const char *srv_conn_export_name(const struct srv_conn *c)
@@ -30,6 +43,8 @@ void srv_conn_export_file(const struct srv_conn *c, char *text, size_t len)
 {
 	if (c->swap)
 		snprintf(text, len, "%s/%s" SRV_SWAP_SUFFIX, c->export->swapdir, c->swap->name);
+	else if (is_private(c->export))
+		snprintf(text, len, "the client's own file at %s", private_place(c->export));
 	else
 		snprintf(text, len, "%s", c->export->path);
 }
@@ -73,6 +88,7 @@ static bool claim(struct srv_conn *c, bool count, bool *shared, char *why, size_
 {
 	const struct srv_export *export = c->export;
 	struct srv_conn *other;
+	static const uint64_t none[2];
 	uint64_t n = 0, here = 0;
 	bool room;
 
@@ -85,28 +101,34 @@ static bool claim(struct srv_conn *c, bool count, bool *shared, char *why, size_
 		n++;
 		here += c->address.kind && srv_address_same(&other->address, &c->address);
 		if (c->backend && other->swap == c->swap &&
+		    memcmp(other->claimed_id, none, sizeof(none)) &&
 		    memcmp(other->claimed_id, c->backend->id, sizeof(c->claimed_id)))
 			*shared = false;
 	}
 	room = !count || has_room(c, n, here, why, len);
 	c->claimed = count && room ? export : NULL;
-	if (c->backend)
-		memcpy(c->claimed_id, c->backend->id, sizeof(c->claimed_id));
+	/* Nothing while it is being opened */
+	memcpy(c->claimed_id, c->backend ? c->backend->id : none, sizeof(c->claimed_id));
 	pthread_mutex_unlock(&c->srv->lock);
 	return room;
 }
 
 void srv_conn_unclaim(struct srv_conn *c)
 {
+	struct srv_private *private;
 	struct srv_swap_file *swap;
 
 	pthread_mutex_lock(&c->srv->lock);
 	c->claimed = NULL;
 	swap = c->swap;
 	c->swap = NULL;
+	private = c->private;
+	c->private = NULL;
 	pthread_mutex_unlock(&c->srv->lock);
 	if (swap)
 		srv_swap_leave(swap);
+	if (private)
+		srv_private_leave(&c->srv->privates, private);
 }
 
 void srv_conn_close_export(struct srv_conn *c)
@@ -149,7 +171,7 @@ static void fill_info(const struct srv_conn *c, uint64_t size, bool shared,
 			 (export->fua ? NBD_WIRE_FLAG_SEND_FUA : 0) |
 			 (export->trim ? NBD_WIRE_FLAG_SEND_TRIM : 0);
 	/* All connections go through the page cache of one file, if it is one file */
-	if (shared)
+	if (is_private(export) ? c->session.announced : shared)
 		flags |= NBD_WIRE_FLAG_CAN_MULTI_CONN;
 
 	*info = (struct srv_export_info){
@@ -180,37 +202,118 @@ static struct srv_backend *set_up(struct srv_conn *c, struct srv_backend *b, con
 	return NULL;
 }
 
-/* What the export's path leads to; NULL with errno set */
-static struct srv_backend *open_path(const struct srv_export *export, const atomic_bool *cancelled,
-				     const char **what)
-{
-	if (export->treefiles)
-		return srv_tree_open(export->path, export->readonly, export->size, what);
-	if (export->multifile)
-		return srv_multi_open(export->path, export->readonly, export->size, cancelled,
-				      what);
-	return srv_file_open(export->path, export->readonly, export->size, what);
-}
-
-/* Open what c->export is, if that has not been done for INFO already */
-static bool open_backend(struct srv_conn *c)
-{
-	const struct srv_export *export = c->export;
-	const char *what;
-
-	if (c->backend)
-		return true;
-	c->backend = set_up(c, open_path(export, &c->ended, &what), &what);
-	if (!c->backend && srv_server_may_log(c->srv))
-		nbd_log_about(c->peer, export->name, LOG_ERR, "export '%s': cannot %s %s: %s",
-			      export->name, what, export->path, strerror(errno));
-	return c->backend;
-}
-
 /* Is the export opened to be used, and not only to be asked about? */
 static bool counts(uint32_t opt)
 {
 	return opt == NBD_WIRE_OPT_GO || opt == NBD_WIRE_OPT_EXPORT_NAME;
+}
+
+/* What the export's path leads to; NULL with errno set */
+static struct srv_backend *open_path(const struct srv_export *export, bool readonly,
+				     const atomic_bool *cancelled, const char **what)
+{
+	if (export->treefiles)
+		return srv_tree_open(export->path, readonly, export->size, what);
+	if (export->multifile)
+		return srv_multi_open(export->path, readonly, export->size, cancelled, what);
+	return srv_file_open(export->path, readonly, export->size, what);
+}
+
+/* An empty file, or one over what the path leads to; NULL with errno set, @what failed @where */
+static struct srv_store *new_store(const struct srv_export *export, const char **what,
+				   const char **where)
+{
+	g_autofree char *name = g_path_get_basename(export->path);
+	g_autofree char *dir = NULL;
+	struct srv_backend *under = NULL;
+
+	if (export->copyonwrite) {
+		under = open_path(export, true, NULL, what);
+		if (!under)
+			return NULL;
+	}
+	*where = private_place(export);
+	dir = *where == export->path ? g_path_get_dirname(*where) : g_strdup(*where);
+	return srv_store_new(dir, name, under, export->size, what);
+}
+
+/*
+ * The client's own, shared with the others of its session; who only asks gets
+ * one for the moment.  Without a backend, @what says what failed, or it is @lost.
+ */
+static void open_private(struct srv_conn *c, bool *lost, const char **what, const char **where)
+{
+	const uint8_t *session = c->session.announced ? c->session.session_id : NULL;
+	enum srv_private_result result = SRV_PRIVATE_NEW;
+	struct srv_privates *privates = &c->srv->privates;
+	const struct srv_export *export = c->export;
+	struct srv_private *entry = NULL;
+	struct srv_backend *view = NULL;
+	struct srv_store *store = NULL;
+
+	if (session)
+		result = srv_private_find(privates, export->name, session, &entry);
+	if (entry)
+		store = srv_store_get(entry->store);
+	else if (result == SRV_PRIVATE_NEW)
+		store = new_store(export, what, where);
+	if (store)
+		view = srv_store_open(store, &c->ended, what);
+	if (view && !entry && session && counts(c->session.opt))
+		result = srv_private_add(privates, export->name, session, store, &entry);
+	if (view && entry && entry->store != store) {
+		/* Another connection of the session has been faster */
+		view->ops->close(view);
+		srv_store_put(store);
+		store = srv_store_get(entry->store);
+		view = srv_store_open(store, &c->ended, what);
+	}
+	*lost = result == SRV_PRIVATE_LOST;
+	if (view && *lost) {
+		view->ops->close(view);
+		view = NULL;
+	}
+	c->backend = view;
+	if (view && counts(c->session.opt)) {
+		pthread_mutex_lock(&c->srv->lock);
+		c->private = entry;
+		pthread_mutex_unlock(&c->srv->lock);
+	} else if (entry) {
+		srv_private_leave(privates, entry);
+	}
+	if (store)
+		srv_store_put(store);
+}
+
+/* Open what c->export is, if that has not been done for INFO already */
+static enum srv_open_result open_backend(struct srv_conn *c, const char *name, char *why,
+					 size_t len)
+{
+	const struct srv_export *export = c->export;
+	const char *what, *where = export->path;
+	bool lost = false;
+
+	if (c->backend)
+		return SRV_OPEN_OK;
+	if (is_private(export))
+		open_private(c, &lost, &what, &where);
+	else
+		c->backend =
+			set_up(c, open_path(export, export->readonly, &c->ended, &what), &what);
+	if (c->backend)
+		return SRV_OPEN_OK;
+	if (lost) {
+		snprintf(why, len,
+			 "export '%.40s': what this client had written went with its last "
+			 "connection; disconnect the device and connect it anew",
+			 name);
+		return SRV_OPEN_POLICY;
+	}
+	snprintf(why, len, "export '%.80s' cannot be opened on the server", name);
+	if (srv_server_may_log(c->srv))
+		nbd_log_about(c->peer, export->name, LOG_ERR, "export '%s': cannot %s %s: %s",
+			      export->name, what, where, strerror(errno));
+	return SRV_OPEN_UNKNOWN;
 }
 
 /* Who the client is, as far as it tells */
@@ -337,15 +440,17 @@ static enum srv_open_result open_swap(struct srv_conn *c, uint64_t *size, char *
 static enum srv_open_result open_export(struct srv_conn *c, uint64_t *size, bool *shared, char *why,
 					size_t len)
 {
-	enum srv_open_result result;
-	bool room;
-
 	struct srv_config *config = srv_server_config(c->srv);
 	const struct srv_export *export = srv_config_find(config, c->session.name);
 	g_autofree char *name = printable(c->session.name);
+	enum srv_open_result result;
 
 	if (export && c->export == export && c->backend) {
 		srv_config_put(config); /* INFO has opened it already */
+		if (is_private(export)) {
+			c->backend->ops->close(c->backend);
+			c->backend = NULL;
+		}
 	} else {
 		srv_conn_close_export(c);
 		c->config = config;
@@ -371,18 +476,13 @@ static enum srv_open_result open_export(struct srv_conn *c, uint64_t *size, bool
 		return SRV_OPEN_POLICY;
 	}
 	/* No file is made for one too many */
-	room = !export->swapdir || claim(c, counts(c->session.opt), shared, why, len);
-	if (room && export->swapdir) {
-		result = open_swap(c, size, why, len);
-		if (result != SRV_OPEN_OK)
-			return result;
-	} else if (room && !open_backend(c)) {
-		snprintf(why, len, "export '%.80s' cannot be opened on the server", name);
-		return SRV_OPEN_UNKNOWN;
-	}
-	if (!room || !claim(c, counts(c->session.opt), shared, why, len))
+	if (!claim(c, counts(c->session.opt), shared, why, len))
 		return SRV_OPEN_POLICY;
-	return SRV_OPEN_OK;
+	result = export->swapdir ? open_swap(c, size, why, len) : open_backend(c, name, why, len);
+	/* It has its place; now that the file is known, is it everybody's? */
+	if (result == SRV_OPEN_OK)
+		claim(c, counts(c->session.opt), shared, why, len);
+	return result;
 }
 
 void srv_conn_open_export(struct srv_conn *c)

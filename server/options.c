@@ -44,6 +44,8 @@ void srv_options_help(void)
 	       "configuration file, " SRV_DEF_CONFIG " unless -C names another.\n\n"
 	       "  -C, --config-file FILE         read the configuration from FILE\n"
 	       "      --control PATH             answer nbd-server ctl on this socket\n"
+	       "  -c, --copy-on-write            keep what a client writes apart, and drop it when\n"
+	       "                                 the client goes\n"
 	       "  -d, --dont-fork                stay in the foreground, the same as -n\n"
 	       "      --handshake-timeout SECS   time a client has to open an export (default %d)\n"
 	       "  -h, --help                     show this text\n"
@@ -227,6 +229,9 @@ static enum srv_option_result parse_option(struct srv_options *o, int c, const c
 		if (!set_number(&o->loops, "--loops", arg, 1, SRV_MAX_LOOPS))
 			return SRV_OPTIONS_BAD;
 		break;
+	case 'c':
+		o->copyonwrite = true;
+		break;
 	case 'm':
 		o->multifile = true;
 		break;
@@ -244,9 +249,6 @@ static enum srv_option_result parse_option(struct srv_options *o, int c, const c
 		return SRV_OPTIONS_HELP;
 	case 'V':
 		return SRV_OPTIONS_VERSION;
-	case 'c':
-		nbd_err("-c: copy-on-write is not supported; leave the option out");
-		return SRV_OPTIONS_BAD;
 	case ':':
 		nbd_err("%s: the option needs a value; nbd-server --help shows the options", arg);
 		return SRV_OPTIONS_BAD;
@@ -271,9 +273,9 @@ enum srv_option_result srv_options_parse(struct srv_options *o, int argc, char *
 	}
 	if (!parse_operands(o, argc - optind, argv + optind))
 		return SRV_OPTIONS_BAD;
-	if (!o->path && (o->output_section || o->authfile || o->readonly || o->multifile ||
-			 o->max_connections)) {
-		nbd_err("-l, -M, -m, -o and -r are about an export on the command line: "
+	if (!o->path && (o->output_section || o->authfile || o->readonly || o->copyonwrite ||
+			 o->multifile || o->max_connections)) {
+		nbd_err("-c, -l, -M, -m, -o and -r are about an export on the command line: "
 			"give PORT and FILE");
 		return SRV_OPTIONS_BAD;
 	}
@@ -292,6 +294,8 @@ static void add_export(const struct srv_options *o, struct srv_config *config)
 	export->size = o->size;
 	export->max_connections = o->max_connections;
 	export->readonly = o->readonly;
+	/* What is only read needs no place for what is written */
+	export->copyonwrite = o->copyonwrite && !o->readonly;
 	export->multifile = o->multifile;
 	/* A path on the command line means what it says */
 	export->virtstyle = g_strdup("none");
@@ -379,6 +383,8 @@ void srv_options_print(const struct srv_options *o)
 		printf("\tmaxconnections = %llu\n", (unsigned long long)o->max_connections);
 	if (o->readonly)
 		printf("\treadonly = true\n");
+	if (o->copyonwrite)
+		printf("\tcopyonwrite = true\n");
 	if (o->multifile)
 		printf("\tmultifile = true\n");
 }

@@ -38,6 +38,7 @@ struct srv_options {
 	bool log_format_given;
 	bool readonly;
 	bool mlock;
+	bool copyonwrite;
 	bool multifile;
 	bool foreground;
 	bool inetd; /* port 0: the client is on standard input */

@@ -40,6 +40,7 @@ int srv_server_init(struct srv_server *srv, struct srv_config *config)
 	pthread_cond_init(&srv->stopped, NULL);
 	srv_swaps_init(&srv->swaps);
 	srv_stats_init(&srv->stats);
+	srv_privates_init(&srv->privates);
 	srv->started = g_get_real_time() / 1000;
 	srv->started_ms = srv_now_ms();
 	srv->idle_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -154,6 +155,7 @@ void srv_server_destroy(struct srv_server *srv)
 		close(srv->idle_fd);
 	srv_config_put(srv->config);
 	srv_swaps_destroy(&srv->swaps);
+	srv_privates_destroy(&srv->privates);
 	srv_stats_destroy(&srv->stats);
 	pthread_cond_destroy(&srv->stopped);
 	pthread_mutex_destroy(&srv->lock);

@@ -12,6 +12,7 @@
 #include "server/config.h"
 #include "server/loop.h"
 #include "server/pool.h"
+#include "server/private.h"
 #include "server/stats.h"
 #include "server/swap.h"
 
@@ -39,6 +40,7 @@ struct srv_server {
 	struct srv_pool pool;
 	struct srv_stats stats;
 	struct srv_swaps swaps;
+	struct srv_privates privates;
 	atomic_uint fencing; /* connections that wait for older ones */
 	_Atomic uint64_t refused[SRV_REFUSALS];
 	unsigned int places;	  /* clients there are file descriptors for */

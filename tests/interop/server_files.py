@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Exports that are more than a file: multifile, treefiles.
+"""Exports that are more than a file: copyonwrite, temporary, multifile, treefiles.
 
 server_files.py PROGRAM DIRECTORY, see serve.py.
 """
@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import nbd
@@ -18,6 +19,7 @@ from wire import *  # pylint: disable=wildcard-import,unused-wildcard-import
 
 SIZE = 4 << 20
 BLOCK = 4096
+MULTI_CONN = 0x100
 HERE = os.path.join(DIR, "files")
 BASE = os.path.join(HERE, "base")
 CONTENT = os.urandom(SIZE)
@@ -43,8 +45,23 @@ def handle(s, name):
     return h
 
 
-def refused(s, name):
+def joined(s, name, session, link=0):
+    """A connection of a session; with it the export's flags."""
     c = s.client()
+    assert c.session(session, link) == ACK
+    return c, c.start(name)[1]
+
+
+def leave(c):
+    c.send(c.header(DISC))
+    assert c.closed()
+    c.sock.close()
+
+
+def refused(s, name, session=None):
+    c = s.client()
+    if session:
+        assert c.session(session) == ACK
     kind, text = c.go(name)[-1]
     assert kind & 0x80000000, f"{name} is served"
     assert c.option(99)[-1][0] == ERR_UNSUP
@@ -70,6 +87,172 @@ def run(*command):
     subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
+def cow(more="", name="cow"):
+    return export(name, BASE, "copyonwrite = true\n" + more)
+
+
+def copy_on_write():
+    """copyonwrite: each client's writes are its own, and gone with it; the file stays as it is"""
+    fresh()
+    s = Server(cow())
+    a, b = handle(s, "cow"), handle(s, "cow")
+    assert a.get_size() == SIZE and not a.can_multi_conn() and not a.is_read_only()
+    a.pwrite(b"a" * 10000, 5000)
+    b.zero(3 * BLOCK, 100)
+    a.flush()
+    assert a.pread(SIZE, 0) == CONTENT[:5000] + b"a" * 10000 + CONTENT[15000:]
+    assert b.pread(SIZE, 0) == CONTENT[:100] + bytes(3 * BLOCK) + CONTENT[100 + 3 * BLOCK:]
+    assert content() == CONTENT and os.listdir(HERE) == ["base"]
+    a.shutdown()
+    a = handle(s, "cow")
+    assert a.pread(SIZE, 0) == CONTENT
+    a.shutdown()
+    b.shutdown()
+    qemu_io(s, "cow", "write -P 1 1000 1M", "write -z 3k 100k", "aio_write -P 2 2M 1M", "aio_flush",
+            "discard 2M 64k", "read -P 1 1000 2k", "read -P 0 3k 100k", "read -P 2 2112k 960k")
+    run("qemu-img", "compare", "-f", "raw", "-F", "raw", BASE, f"nbd://127.0.0.1:{s.port}/cow")
+    assert content() == CONTENT
+    s.stop()
+    assert os.listdir(HERE) == ["base"]
+
+
+def copy_on_write_of_a_session():
+    """copyonwrite: one session's connections share what they write; who has lost it is told so"""
+    fresh()
+    s = Server(cow() + cow(name="other"))
+    me = os.urandom(16)
+    a, flags = joined(s, b"cow", me, 0)
+    assert flags & MULTI_CONN
+    b, flags = joined(s, b"cow", me, 1)
+    assert flags & MULTI_CONN
+    stranger, _ = joined(s, b"cow", os.urandom(16))
+    elsewhere, _ = joined(s, b"other", me, 2)
+    assert a.write(100, b"x" * 50) == 0
+    assert b.read(0, 200) == CONTENT[:100] + b"x" * 50 + CONTENT[150:200]
+    assert stranger.read(0, 200) == elsewhere.read(0, 200) == CONTENT[:200]
+    # Both write parts of the same blocks at once
+    for c, at in ((a, 0), (b, 2048)):
+        c.sock.settimeout(60)
+        for i in range(100):
+            c.send(c.header(WRITE, (300 + i) * BLOCK + at, 2048) + bytes([i]) * 2048)
+    for c in (a, b):
+        got = {struct_cookie(c) for _ in range(100)}
+        assert len(got) == 100
+    for c in (a, b):
+        assert c.read(300 * BLOCK, 100 * BLOCK) == b"".join(bytes([i]) * BLOCK for i in range(100))
+    # A link that is connected anew finds everything, as long as another one lives
+    a, _ = joined(s, b"cow", me, 0)
+    assert a.read(100, 50) == b"x" * 50
+    leave(b)
+    leave(a)
+    until(lambda: refused(s, b"cow", me)[0] == ERR_POLICY)
+    assert "went with its last connection" in refused(s, b"cow", me)[1]
+    assert "went with its last connection" in s.log()
+    # With a new session, as of a device that is connected anew, all is well; elsewhere too
+    a, _ = joined(s, b"cow", os.urandom(16))
+    assert a.read(0, 200) == CONTENT[:200] == elsewhere.read(0, 200)
+    assert content() == CONTENT
+    s.stop()
+
+
+def struct_cookie(c):
+    """The cookie of the next reply, which must be a good one."""
+    head = c.recv(16)
+    assert head[:8] == bytes.fromhex("6744669800000000"), head
+    return head[8:]
+
+
+def session_comes_back():
+    """copyonwrite: a session's only connection that breaks takes everything with it"""
+    fresh()
+    s = Server(cow())
+    me = os.urandom(16)
+    a, _ = joined(s, b"cow", me)
+    assert a.write(0, b"x") == 0
+    assert refused(s, b"cow", me)[0] == ERR_POLICY
+    s.stop()
+
+
+def information_costs_nothing():
+    """copyonwrite, temporary: INFO and GO say the same, and asking leaves nothing behind"""
+    fresh()
+    s = Server(cow() + export("tmp", BASE, "temporary = true\nfilesize = 1m\n"))
+    for name in (b"cow", b"tmp"):
+        me = os.urandom(16)
+        for session in (None, me):
+            c = s.client()
+            assert not session or c.session(session) == ACK
+            info = c.go(name, (3,), INFO)
+            assert info[-1][0] == ACK and info == c.go(name, (3,), INFO) == c.go(name, (3,))
+            assert c.write(0, b"x") == 0 and c.read(0, 1) == b"x"
+            leave(c)
+    assert content() == CONTENT and os.listdir(HERE) == ["base"]
+    s.stop()
+
+
+def cow_directory():
+    """cowdir: the writes go there, and when it is full that is an error; without it, none starts"""
+    fresh()
+    where = os.path.join(DIR, "cowdir")
+    os.makedirs(where, exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", where)
+    try:
+        s = Server(cow(f"cowdir = {where}\n") + cow("cowdir = /nonexistent\n", "bad") +
+                   cow("filesize = 1g\n", "large"))
+        c = s.connected(b"cow")
+        assert c.write(0, bytes(512 << 10)) == 0
+        assert c.write(1 << 20, bytes(1 << 20)) == ENOSPC
+        assert c.read(0, 512 << 10) == bytes(512 << 10)
+        s.wait_for(f"of the client's own file at {where}: no space left")
+        leave(c)
+        assert os.listdir(where) == []
+        assert refused(s, b"bad")[0] == ERR_UNKNOWN
+        assert f"cannot make a file for what a client writes at /nonexistent: No such file" \
+            in s.log(), s.log()
+        # The file is not made longer for it
+        assert refused(s, b"large")[0] == ERR_UNKNOWN
+        assert content() == CONTENT
+        s.stop()
+    finally:
+        run("umount", "-l", where)
+
+
+def killed():
+    """copyonwrite, temporary: a server that is killed leaves nothing"""
+    fresh()
+    s = Server(cow() + export("tmp", BASE, "temporary = true\nfilesize = 1m\n"))
+    for name in (b"cow", b"tmp"):
+        assert s.connected(name).write(0, b"x") == 0
+    s.process.kill()
+    assert s.end() == -9
+    assert content() == CONTENT and os.listdir(HERE) == ["base"]
+
+
+def temporary():
+    """temporary: a new file for each client, without a name; one session has one"""
+    fresh()
+    os.unlink(BASE)
+    s = Server(export("tmp", BASE, "temporary = true\nfilesize = 8m\n"))
+    a, b = handle(s, "tmp"), handle(s, "tmp")
+    assert a.get_size() == 8 << 20 and not a.can_multi_conn()
+    a.pwrite(b"a" * BLOCK, 0)
+    assert b.pread(BLOCK, 0) == bytes(BLOCK) and os.listdir(HERE) == []
+    a.shutdown()
+    a = handle(s, "tmp")
+    assert a.pread(BLOCK, 0) == bytes(BLOCK)
+    a.shutdown()
+    b.shutdown()
+    me = os.urandom(16)
+    c, flags = joined(s, b"tmp", me, 0)
+    d, _ = joined(s, b"tmp", me, 1)
+    assert flags & MULTI_CONN and c.write(0, b"x") == 0 and d.read(0, 1) == b"x"
+    leave(c)
+    leave(d)
+    until(lambda: "went with its last connection" in refused(s, b"tmp", me)[1])
+    qemu_io(s, "tmp", "write -P 1 0 8M", "write -z 1M 1M", "read -P 0 1M 1M", "read -P 1 2M 1M")
+    s.stop()
+
+
 def multifile():
     """multifile: several files are one export, on the command line too"""
     fresh()
@@ -81,7 +264,7 @@ def multifile():
     config = export("m", BASE, "multifile = true\n") + \
         export("part", BASE, "multifile = true\nfilesize = 200000\nreadonly = true\n") + \
         export("none", BASE + "x", "multifile = true\n") + \
-        export("new", BASE + "y", "multifile = true\nfilesize = 1m\n")
+        cow("multifile = true\n") + export("new", BASE + "y", "multifile = true\nfilesize = 1m\n")
     s = Server(config)
     h = handle(s, "m")
     assert h.get_size() == len(whole) and h.can_multi_conn()
@@ -94,36 +277,42 @@ def multifile():
     assert b"".join(content(f"{BASE}.{i}") for i in range(4)) == whole
     part = handle(s, "part")
     assert part.get_size() == 200000 and part.pread(200000, 0) == whole[:200000]
+    copy = handle(s, "cow")
+    copy.pwrite(b"c" * 200000, 0)
+    assert copy.pread(len(whole), 0) == b"c" * 200000 + whole[200000:]
     assert refused(s, b"none")[0] == ERR_UNKNOWN and f"one of the files of {BASE}x" in s.log(), s.log()
     assert handle(s, "new").get_size() == 1 << 20 and os.stat(BASE + "y.0").st_size == 1 << 20
     run("nbdcopy", f"nbd://127.0.0.1:{s.port}/m", BASE + "-copy")
     assert content(BASE + "-copy") == whole
-    for x in (h, part):
+    for x in (h, part, copy):
         x.shutdown()
     s.stop()
     with contextlib.ExitStack() as stack:
         port = free_port()
         p = stack.enter_context(subprocess.Popen(
-            [PROGRAM, "-n", f"127.0.0.1@{port}", BASE, "-m"], stderr=subprocess.DEVNULL))
+            [PROGRAM, "-n", f"127.0.0.1@{port}", BASE, "-c", "-m"], stderr=subprocess.DEVNULL))
         stack.callback(p.terminate)
         until(lambda: not subprocess.run(["nbdinfo", "--size", f"nbd://127.0.0.1:{port}"],
                                          check=False, capture_output=True).returncode)
         h = nbd.NBD()
         h.connect_tcp("127.0.0.1", str(port))
-        assert h.get_size() == len(whole) and h.pread(len(whole), 0) == whole
+        h.pwrite(b"q", 0)
+        assert h.get_size() == len(whole) and h.pread(10, 0) == b"q" + whole[1:10]
         h.shutdown()
+    assert content(BASE + ".0") == whole[:100000]
     with open(f"{HERE}/out", "w+", encoding="utf-8") as f:
-        subprocess.run([PROGRAM, "1", BASE, "-m", "-o", "x"], check=True, stdout=f)
+        subprocess.run([PROGRAM, "1", BASE, "-c", "-m", "-o", "x"], check=True, stdout=f)
         f.seek(0)
         text = f.read()
-        assert "multifile = true" in text, text
+        assert "copyonwrite = true" in text and "multifile = true" in text, text
 
 
 def treefiles():
     """treefiles: a file for each block that has been written, removed by TRIM and zeroes"""
     fresh()
     top = os.path.join(HERE, "tree")
-    s = Server(export("t", top, "treefiles = true\nfilesize = 1g\n"))
+    s = Server(export("t", top, "treefiles = true\nfilesize = 1g\n") +
+               cow("treefiles = true\nfilesize = 1g\n").replace(BASE, top))
     h = handle(s, "t")
 
     def files():
@@ -142,6 +331,11 @@ def treefiles():
     out = subprocess.run(["nbdinfo", "--map", "--json", f"nbd://127.0.0.1:{s.port}/t"], check=True,
                          capture_output=True, text=True, timeout=60).stdout
     assert out.count('"type": 0') + out.count('"type":0') == 2, out
+    c = handle(s, "cow")
+    c.pwrite(b"c", 0)
+    assert c.pread(4097, (4 << 20) - 4097) == b"\0" + b"1" * 4096 and c.pread(1, 0) == b"c"
+    c.shutdown()
+    assert files() == ["TREE0000/FILE03FF", "TREE00FF/FILE03FF"]
     h.zero(1 << 30, 0)
     assert files() == []
     h.shutdown()
@@ -150,7 +344,34 @@ def treefiles():
     s.stop()
 
 
-CHECKS = (multifile, treefiles)
+def at_once():
+    """copyonwrite: many clients at once, each with its own data"""
+    fresh()
+    s = Server(cow())
+    bad = []
+
+    def client(i):
+        try:
+            h = handle(s, "cow")
+            for n in range(40):
+                h.pwrite(bytes([i]) * 3000, n * 5000)
+            assert h.pread(40 * 5000, 0) == b"".join(
+                bytes([i]) * 3000 + CONTENT[n * 5000 + 3000:n * 5000 + 5000] for n in range(40))
+            h.shutdown()
+        except Exception as e:  # pylint: disable=broad-except
+            bad.append(e)
+    threads = [threading.Thread(target=client, args=(i,)) for i in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not bad, bad
+    assert content() == CONTENT
+    s.stop()
+
+
+CHECKS = (copy_on_write, copy_on_write_of_a_session, session_comes_back, information_costs_nothing,
+          cow_directory, killed, temporary, multifile, treefiles, at_once)
 
 
 def main():

@@ -241,7 +241,7 @@ static void every_key(void **state)
 	assert_true(e->readonly && e->rotational && e->sync);
 	assert_false(e->flush || e->fua || e->trim);
 	assert_true(e->multifile);
-	assert_false(e->treefiles);
+	assert_false(e->copyonwrite || e->temporary || e->treefiles);
 	assert_string_equal(export(c, 1)->path, "/c%s");
 	srv_config_put(c);
 }
@@ -253,7 +253,7 @@ static void not_heeded(void **state)
 {
 	static const char *const generic[] = { "splice" };
 	static const char *const per_export[] = { "listenaddr", "transactionlog", "datalog",
-						  "cowdir",	"sparse_cow",	  "splice" };
+						  "sparse_cow", "splice" };
 	char text[160], said[128];
 	size_t i;
 
@@ -276,8 +276,7 @@ static void not_heeded(void **state)
 static void refused(void **state)
 {
 	static const char *const generic[] = { "oldstyle", "tlsonly" };
-	static const char *const per_export[] = { "copyonwrite", "temporary", "waitfile", "sdp",
-						  "tlsonly" };
+	static const char *const per_export[] = { "waitfile", "sdp", "tlsonly" };
 	char text[160], said[128];
 	size_t i;
 
@@ -301,15 +300,29 @@ static void kinds(void **state)
 	struct srv_config *c;
 
 	(void)state;
+	refuse(E "temporary = true\n", "[disk]: temporary = true: give the size of the export");
 	refuse(E "treefiles = true\n", "[disk]: treefiles = true: give the size of the export");
+	refuse(E "temporary = true\nfilesize = 1m\nmultifile = true\n",
+	       "temporary = true: its file is new for every client");
+	refuse(E "temporary = true\nfilesize = 1m\ntreefiles = true\n", "temporary = true");
+	refuse(E "temporary = true\nfilesize = 1m\ncopyonwrite = true\n", "temporary = true");
 	refuse(E "direct = true\nmultifile = true\n", "direct = true: it is for exports that are");
+	refuse(E "direct = true\ncopyonwrite = true\n",
+	       "direct = true: it is for exports that are");
+	refuse(E "copyonwrite = true\ncowdir = tmp\n", "cowdir = tmp: give an absolute path");
 	refuse(E "prerun = touch %s\n", "/config [disk] prerun = touch %s: commands are not run");
 	refuse(E "postrun = true\n", "/config [disk] postrun");
-	refuse("[generic]\n[s-*]\nswapdir = /s\nswapsize = 1m\nmultifile = true\n",
+	refuse("[generic]\n[s-*]\nswapdir = /s\nswapsize = 1m\ncopyonwrite = true\n",
 	       "are not for swap exports");
-	c = load(E "filesize = 1m\ntreefiles = true\nmultifile = true\n", 0, NULL);
-	assert_true(export(c, 0)->treefiles);
+	c = load(E "filesize = 1m\ntreefiles = true\nmultifile = true\ncopyonwrite = true\n"
+		   "cowdir = /tmp\n",
+		 0, NULL);
+	assert_true(export(c, 0)->treefiles && export(c, 0)->copyonwrite);
 	assert_false(export(c, 0)->multifile);
+	assert_string_equal(export(c, 0)->cowdir, "/tmp");
+	srv_config_put(c);
+	c = load(E "copyonwrite = true\nreadonly = true\n", 0, NULL);
+	assert_false(export(c, 0)->copyonwrite);
 	srv_config_put(c);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Exports that are more than one file: multifile, treefiles. */
+/* Exports that are more than one file: multifile, treefiles, copyonwrite, temporary. */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "server/backend.h"
+#include "server/private.h"
 
 #define BLOCK 4096u
 #define SIZE  (300u * BLOCK)
@@ -318,12 +319,147 @@ static void holes_of_a_tree(void **state)
 	b->ops->close(b);
 }
 
-static void cancelled_changes(void **state)
+static struct srv_store *cow(uint64_t limit)
 {
-	atomic_bool ended = true;
+	struct srv_backend *under = srv_file_open(in_dir("base"), true, limit, &what);
+	struct srv_store *store;
+
+	assert_non_null(under);
+	store = srv_store_new(dir, "base", under, 0, &what);
+	assert_non_null(store);
+	return store;
+}
+
+static struct srv_backend *view(struct srv_store *store, const atomic_bool *cancelled)
+{
+	struct srv_backend *b = srv_store_open(store, cancelled, &what);
+
+	assert_non_null(b);
+	return b;
+}
+
+static void base_unchanged(void)
+{
+	assert_int_equal(content("base"), SIZE);
+	assert_memory_equal(buf, base, SIZE);
+}
+
+static unsigned int files(void)
+{
+	char command[96], text[16] = "";
+	FILE *f;
+
+	snprintf(command, sizeof(command), "ls -A '%s' | wc -l", dir);
+	f = popen(command, "r");
+	assert_non_null(f);
+	assert_non_null(fgets(text, sizeof(text), f));
+	pclose(f);
+	return (unsigned int)atoi(text);
+}
+
+static void written_beside(void **state)
+{
+	struct srv_backend *b[3];
+	struct srv_store *store, *other;
+	unsigned int i;
+
+	(void)state;
+	make("base", base, SIZE);
+	memcpy(model, base, SIZE);
+	store = cow(0);
+	other = cow(0);
+	assert_int_equal(files(), 1);
+	for (i = 0; i < 3; i++)
+		b[i] = view(store, NULL);
+	srv_store_put(store);
+	assert_true(b[0]->size == SIZE);
+	assert_int_equal(b[0]->preferred_block, BLOCK);
+	/* What one view has written the others see */
+	for (i = 0; i < 3000; i++)
+		one(b[i % 3]);
+	for (i = 0; i < 3; i++)
+		many(b[i], 1);
+	base_unchanged();
+	for (i = 0; i < 3; i++)
+		b[i]->ops->close(b[i]);
+	/* And another store has nothing of it */
+	b[0] = view(other, NULL);
+	srv_store_put(other);
+	assert_int_equal(b[0]->ops->read(b[0], buf, SIZE, 0), 0);
+	assert_memory_equal(buf, base, SIZE);
+	b[0]->ops->close(b[0]);
+	assert_int_equal(files(), 1);
+}
+
+/* A base that does not end with a block */
+static void odd_end(void **state)
+{
+	struct srv_store *store;
 	struct srv_backend *b;
 
 	(void)state;
+	make("base", base, SIZE);
+	store = cow(SIZE - 1000);
+	b = view(store, NULL);
+	assert_true(b->size == SIZE - 1000);
+	assert_int_equal(b->ops->write(b, "x", 1, SIZE - 1001, true), 0);
+	assert_int_equal(b->ops->read(b, buf, 3096, SIZE - BLOCK), 0);
+	assert_memory_equal(buf, base + SIZE - BLOCK, 3095);
+	assert_int_equal(buf[3095], 'x');
+	b->ops->close(b);
+	srv_store_put(store);
+	base_unchanged();
+}
+
+static void trimmed_beside(void **state)
+{
+	struct srv_store *store;
+	struct srv_backend *b;
+	uint64_t len = SIZE;
+	bool hole;
+
+	(void)state;
+	make("base", base, SIZE);
+	store = cow(0);
+	b = view(store, NULL);
+	/* There is nothing to give back, so nothing is taken */
+	assert_int_equal(b->ops->trim(b, SIZE, 0, true), 0);
+	assert_int_equal(b->ops->extent(b, &len, 0, &hole), 0);
+	assert_true(!hole && len == SIZE);
+	assert_int_equal(b->ops->write(b, base, 4 * BLOCK, BLOCK, false), 0);
+	assert_int_equal(b->ops->trim(b, 4 * BLOCK, BLOCK, false), 0);
+	assert_int_equal(b->ops->extent(b, &len, BLOCK, &hole), 0);
+	assert_true(hole && len == 4 * BLOCK);
+	assert_int_equal(b->ops->read(b, buf, BLOCK, BLOCK), 0);
+	memset(model, 0, BLOCK);
+	assert_memory_equal(buf, model, BLOCK);
+	assert_int_equal(b->ops->fast_zero(b, BLOCK, 0, false, false), -EOPNOTSUPP);
+	b->ops->close(b);
+	srv_store_put(store);
+}
+
+static void cancelled_changes(void **state)
+{
+	struct srv_store *store;
+	struct srv_backend *b;
+	atomic_bool ended = false;
+
+	(void)state;
+	make("base", base, SIZE);
+	store = cow(0);
+	b = view(store, &ended);
+	assert_int_equal(b->ops->write(b, "x", 1, 0, false), 0);
+	atomic_store(&ended, true);
+	assert_int_equal(b->ops->write(b, "y", 1, 0, false), -ECANCELED);
+	assert_int_equal(b->ops->zero(b, 1, BLOCK, false, false), -ECANCELED);
+	b->ops->close(b);
+	b = view(store, NULL);
+	assert_int_equal(b->ops->read(b, buf, BLOCK + 1, 0), 0);
+	assert_int_equal(buf[0], 'x');
+	assert_int_equal(buf[BLOCK], base[BLOCK]);
+	b->ops->close(b);
+	srv_store_put(store);
+
 	make("m.0", base, SIZE);
 	b = srv_multi_open(in_dir("m"), false, 0, &ended, &what);
 	assert_int_equal(b->ops->write(b, "y", 1, 0, false), -ECANCELED);
@@ -336,14 +472,163 @@ static void cancelled_changes(void **state)
 	assert_false(there("t/FILE0000"));
 }
 
+/* A map of a large export has large blocks, and takes no more memory */
+static void large_maps(void **state)
+{
+	struct srv_store *store;
+	struct srv_backend *b;
+	int i;
+
+	(void)state;
+	make("base", base, SIZE);
+	for (i = 0; i < 2; i++) {
+		/* The file system must have such files: those of ext4 end at 16 TiB */
+		if (truncate(in_dir("base"), i ? 8ll << 40 : (128ll << 30) - BLOCK))
+			skip();
+		store = cow(0);
+		assert_true(store->map_len <= SRV_COW_MAP_MAX);
+		assert_int_equal(store->block, i ? 256 << 10 : BLOCK);
+		b = view(store, NULL);
+		assert_int_equal(b->preferred_block, store->block);
+		assert_int_equal(b->ops->write(b, "x", 1, 3, false), 0);
+		assert_int_equal(b->ops->read(b, buf, 512 << 10, 0), 0);
+		memcpy(model, base, SIZE);
+		model[3] = 'x';
+		assert_memory_equal(buf, model, 512 << 10);
+		assert_int_equal(b->ops->write(b, "x", 1, b->size - 1, false), 0);
+		b->ops->close(b);
+		srv_store_put(store);
+	}
+}
+
+#define THREADS 4
+
+static struct srv_store *shared;
+
+/* Each has its own bytes in every block, so that all blocks are first changed by several */
+static void *write_mine(void *arg)
+{
+	unsigned int me = (unsigned int)(uintptr_t)arg, i, at;
+	struct srv_backend *b = view(shared, NULL);
+	uint8_t mine[700];
+
+	memset(mine, (int)me + 1, sizeof(mine));
+	for (i = 0; i < SIZE / BLOCK; i++) {
+		at = i * BLOCK + me * 1000;
+		if (b->ops->write(b, mine, sizeof(mine), at, false))
+			return "write";
+		memset(mine, 0, sizeof(mine));
+		if (b->ops->read(b, mine, sizeof(mine), at))
+			return "read";
+		if (mine[0] != me + 1 || mine[sizeof(mine) - 1] != me + 1)
+			return "read back";
+	}
+	b->ops->close(b);
+	return NULL;
+}
+
+static void several_threads(void **state)
+{
+	pthread_t thread[THREADS];
+	struct srv_backend *b;
+	unsigned int i, t;
+	void *failed;
+
+	(void)state;
+	make("base", base, SIZE);
+	memcpy(model, base, SIZE);
+	shared = cow(0);
+	for (t = 0; t < THREADS; t++)
+		assert_int_equal(pthread_create(&thread[t], NULL, write_mine, (void *)(uintptr_t)t),
+				 0);
+	for (t = 0; t < THREADS; t++) {
+		assert_int_equal(pthread_join(thread[t], &failed), 0);
+		assert_null(failed);
+		for (i = 0; i < SIZE / BLOCK; i++)
+			memset(model + i * BLOCK + t * 1000, (int)t + 1, 700);
+	}
+	b = view(shared, NULL);
+	assert_int_equal(b->ops->read(b, buf, SIZE, 0), 0);
+	assert_memory_equal(buf, model, SIZE);
+	b->ops->close(b);
+	srv_store_put(shared);
+	base_unchanged();
+}
+
+static void temporary_file(void **state)
+{
+	struct srv_store *store = srv_store_new(dir, "t", NULL, SIZE, &what);
+	struct srv_backend *b, *c;
+
+	(void)state;
+	assert_non_null(store);
+	assert_int_equal(files(), 0);
+	b = view(store, NULL);
+	c = view(store, NULL);
+	srv_store_put(store);
+	assert_true(b->size == SIZE && b->ring_fd >= 0);
+	assert_memory_equal(b->id, c->id, sizeof(b->id));
+	memset(model, 0, SIZE);
+	many(b, 500);
+	many(c, 500);
+	b->ops->close(b);
+	c->ops->close(c);
+	assert_null(srv_store_new(in_dir("none"), "t", NULL, SIZE, &what));
+	assert_int_equal(errno, ENOENT);
+}
+
+static void sessions(void **state)
+{
+	struct srv_store *store = srv_store_new(dir, "t", NULL, SIZE, &what), *other;
+	const uint8_t a[16] = "session a", b[16] = "session b";
+	struct srv_private *entry, *again;
+	struct srv_privates p;
+	uint8_t id[16] = { 0 };
+	unsigned int i;
+
+	(void)state;
+	srv_privates_init(&p);
+	assert_int_equal(srv_private_find(&p, "x", a, &entry), SRV_PRIVATE_NEW);
+	assert_int_equal(srv_private_add(&p, "x", a, store, &entry), SRV_PRIVATE_SHARED);
+	assert_ptr_equal(entry->store, store);
+	assert_int_equal(srv_private_find(&p, "y", a, &again), SRV_PRIVATE_NEW);
+	assert_int_equal(srv_private_find(&p, "x", b, &again), SRV_PRIVATE_NEW);
+	/* Two at once: the first one's counts */
+	other = srv_store_new(dir, "t", NULL, SIZE, &what);
+	assert_int_equal(srv_private_add(&p, "x", a, other, &again), SRV_PRIVATE_SHARED);
+	assert_ptr_equal(again, entry);
+	assert_ptr_equal(again->store, store);
+	srv_store_put(other);
+	srv_private_leave(&p, entry);
+	assert_int_equal(srv_private_find(&p, "x", a, &again), SRV_PRIVATE_SHARED);
+	srv_private_leave(&p, entry);
+	srv_private_leave(&p, entry);
+	assert_int_equal(srv_private_find(&p, "x", a, &again), SRV_PRIVATE_LOST);
+	assert_int_equal(srv_private_add(&p, "x", a, store, &again), SRV_PRIVATE_LOST);
+	/* Others go on being known, until there are too many */
+	for (i = 1; i <= SRV_PRIVATE_LOST_MAX; i++) {
+		assert_int_equal(srv_private_find(&p, "x", a, &again), SRV_PRIVATE_LOST);
+		memcpy(id, &i, sizeof(i));
+		assert_int_equal(srv_private_add(&p, "x", id, store, &entry), SRV_PRIVATE_SHARED);
+		srv_private_leave(&p, entry);
+	}
+	assert_int_equal(srv_private_find(&p, "x", id, &again), SRV_PRIVATE_LOST);
+	assert_int_equal(srv_private_find(&p, "x", a, &again), SRV_PRIVATE_NEW);
+	assert_int_equal(p.n_lost, SRV_PRIVATE_LOST_MAX);
+	srv_privates_destroy(&p);
+	assert_int_equal(atomic_load(&store->refs), 1);
+	srv_store_put(store);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(concatenated),      T(concatenated_sizes), T(too_many),
-		T(blocks_in_a_tree),  T(names_in_a_tree),    T(holes_of_a_tree),
-		T(cancelled_changes),
+		T(concatenated),    T(concatenated_sizes), T(too_many),	      T(blocks_in_a_tree),
+		T(names_in_a_tree), T(holes_of_a_tree),	   T(written_beside), T(odd_end),
+		T(trimmed_beside),  T(cancelled_changes),  T(large_maps),     T(several_threads),
+		T(temporary_file),  T(sessions),
 	};
 
 	return cmocka_run_group_tests_name("server kinds", tests, NULL, NULL);

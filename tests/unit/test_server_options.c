@@ -123,10 +123,10 @@ static void every_option(void **state)
 	assert_int_equal(parse("--help"), SRV_OPTIONS_HELP);
 	assert_int_equal(parse("-V"), SRV_OPTIONS_VERSION);
 	assert_int_equal(parse("--version"), SRV_OPTIONS_VERSION);
-	assert_int_equal(parse("-c 1 /f"), SRV_OPTIONS_BAD);
-	assert_said(capture_text, "copy-on-write");
+	assert_int_equal(parse("-c 1 /f"), SRV_OPTIONS_RUN);
+	assert_true(o.copyonwrite && !o.multifile);
 	assert_int_equal(parse("1 /f --multi-file"), SRV_OPTIONS_RUN);
-	assert_true(o.multifile);
+	assert_true(o.multifile && !o.copyonwrite);
 	assert_int_equal(parse("--nonsense"), SRV_OPTIONS_BAD);
 	assert_said(capture_text, "--nonsense: no such option");
 	assert_int_equal(parse("1 /f -x"), SRV_OPTIONS_BAD);
@@ -136,6 +136,7 @@ static void every_option(void **state)
 	assert_int_equal(parse("-M x 1 /f"), SRV_OPTIONS_BAD);
 	assert_int_equal(parse("--handshake-timeout 0 1 /f"), SRV_OPTIONS_BAD);
 	assert_int_equal(parse("-r"), SRV_OPTIONS_BAD);
+	assert_int_equal(parse("-c"), SRV_OPTIONS_BAD);
 	assert_int_equal(parse("-m"), SRV_OPTIONS_BAD);
 	assert_int_equal(parse("-C /c -M 2"), SRV_OPTIONS_BAD);
 }
@@ -163,10 +164,10 @@ static void config_from_line(void **state)
 	assert_true(e->readonly && e->size == 1 << 20 && e->max_connections == 2);
 	srv_config_put(c);
 
-	assert_int_equal(parse("1 /f -m"), SRV_OPTIONS_RUN);
+	assert_int_equal(parse("1 /f -c -m"), SRV_OPTIONS_RUN);
 	c = srv_options_config(&o);
 	e = srv_config_find(c, "");
-	assert_true(e->multifile);
+	assert_true(e->copyonwrite && e->multifile);
 	srv_config_put(c);
 
 	assert_int_equal(parse("unix:/run/s /f -l /a"), SRV_OPTIONS_RUN);
