@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/nbd-wire.h"
 #include "common/parse.h"
+#include "server/hook.h"
 #include "server/swap.h"
 #include "server/tls.h"
 
@@ -19,8 +20,7 @@ enum key_kind {
 	KEY_LOG_FORMAT,
 	KEY_TLS,
 	KEY_NO_EFFECT,	  /* known, harmless to leave out: @note says why */
-	KEY_REFUSED,	  /* known, and leaving it out would change what clients get */
-	KEY_REFUSED_TRUE, /* the same, for a boolean that is true */
+	KEY_REFUSED_TRUE, /* known, and when true leaving it out would change what clients get */
 };
 
 struct key {
@@ -101,6 +101,8 @@ static const struct key export_keys[] = {
 	{ "temporary", KEY_BOOL, IN_EXPORT(temporary), 0, 0, NULL },
 	{ "copyonwrite", KEY_BOOL, IN_EXPORT(copyonwrite), 0, 0, NULL },
 	{ "cowdir", KEY_STRING, IN_EXPORT(cowdir), 0, 0, NULL },
+	{ "prerun", KEY_STRING, IN_EXPORT(prerun), 0, 0, NULL },
+	{ "postrun", KEY_STRING, IN_EXPORT(postrun), 0, 0, NULL },
 	{ "swapdir", KEY_STRING, IN_EXPORT(swapdir), 0, 0, NULL },
 	{ "swapsize", KEY_SIZE, IN_EXPORT(swapsize), SRV_MIN_SWAP, 0, "at least 1m" },
 	{ "quota", KEY_SIZE, IN_EXPORT(quota), SRV_MIN_SWAP, 0, "at least 1m" },
@@ -116,8 +118,6 @@ static const struct key export_keys[] = {
 	{ "tls", KEY_TLS, IN_EXPORT(tls), 0, 0, NULL },
 	{ "force_tls", KEY_BOOL, IN_EXPORT(force_tls), 0, 0, NULL },
 	{ "tlsonly", KEY_REFUSED_TRUE, 0, 0, 0, TLSONLY },
-	{ "prerun", KEY_REFUSED, 0, 0, 0, "commands are not run" },
-	{ "postrun", KEY_REFUSED, 0, 0, 0, "commands are not run" },
 	{ NULL, 0, 0, 0, 0, NULL },
 };
 
@@ -131,6 +131,8 @@ static void export_free(void *p)
 	g_free(export->authfile);
 	g_free(export->virtstyle);
 	g_free(export->cowdir);
+	g_free(export->prerun);
+	g_free(export->postrun);
 	g_free(export->swapdir);
 	srv_swap_dir_put(export->dir);
 	g_free(export->nospace);
@@ -351,9 +353,10 @@ static bool check_swap(const struct srv_export *export, const char *where)
 			where, export->swapdir);
 		return false;
 	}
-	if (export->multifile || export->treefiles || export->temporary || export->copyonwrite) {
-		nbd_err("%s: swapdir = %s: multifile, treefiles, temporary and copyonwrite are "
-			"not for swap exports; remove them",
+	if (export->multifile || export->treefiles || export->temporary || export->copyonwrite ||
+	    export->prerun || export->postrun) {
+		nbd_err("%s: swapdir = %s: multifile, treefiles, temporary, copyonwrite, prerun "
+			"and postrun are not for swap exports; remove them",
 			where, export->swapdir);
 		return false;
 	}
@@ -373,6 +376,16 @@ static bool check_swap(const struct srv_export *export, const char *where)
 		return false;
 	}
 	return check_pattern(export, where);
+}
+
+static bool check_hook(const char *key, const char *command, const char *where)
+{
+	g_autofree char *why = NULL;
+
+	if (!command || srv_hook_check(command, &why))
+		return true;
+	nbd_err("%s: %s = %s: no program and arguments: %s", where, key, command, why);
+	return false;
 }
 
 /* What the file is, and what else of its kind there is */
@@ -400,7 +413,8 @@ static bool check_kind(const struct srv_export *export, const char *where)
 		nbd_err("%s: cowdir = %s: give an absolute path", where, export->cowdir);
 		return false;
 	}
-	return true;
+	return check_hook("prerun", export->prerun, where) &&
+	       check_hook("postrun", export->postrun, where);
 }
 
 bool srv_export_check(const struct srv_export *export, const char *where)
@@ -543,9 +557,6 @@ static int parse_value(const struct place *at, void *into)
 		if (parse_bool(at, &on))
 			return -1;
 		break;
-	case KEY_REFUSED:
-		on = *at->value;
-		break;
 	}
 	if (!on)
 		return 0;
@@ -598,6 +609,10 @@ static void tidy(struct srv_export *export)
 	/* What is only read needs no place for what is written */
 	if (export->readonly)
 		export->copyonwrite = false;
+	if (export->prerun && !*export->prerun)
+		g_clear_pointer(&export->prerun, g_free);
+	if (export->postrun && !*export->postrun)
+		g_clear_pointer(&export->postrun, g_free);
 	if (export->cowdir && !*export->cowdir)
 		g_clear_pointer(&export->cowdir, g_free);
 }

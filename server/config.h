@@ -61,6 +61,8 @@ struct srv_export {
 	bool temporary;
 	bool copyonwrite;
 	char *cowdir; /* or NULL: where the file is */
+	char *prerun; /* commands, see hook.h; or NULL */
+	char *postrun;
 	/* Swap exports, see swap.h: */
 	char *swapdir;	    /* or NULL: the section is one export */
 	uint64_t swapsize;  /* of each file */
@@ -135,6 +137,12 @@ void srv_config_log(const struct srv_config *config);
 
 /* auto, uring or threads; 0, or -1 for anything else */
 int srv_config_io(const char *text, enum srv_io *io);
+
+/* Are commands run for its clients? */
+static inline bool srv_export_has_hooks(const struct srv_export *export)
+{
+	return export->prerun || export->postrun;
+}
 
 /* Is the path usable?  If not, says why; @where leads the message. */
 bool srv_export_check(const struct srv_export *export, const char *where);

@@ -199,12 +199,13 @@ static bool receive_payload(struct srv_conn *c)
 	return true;
 }
 
-static void out_job(struct srv_conn *c, void (*run)(struct srv_job *),
+static void out_job(struct srv_conn *c, bool hooks, void (*run)(struct srv_job *),
 		    void (*done)(struct srv_job *))
 {
 	c->job = (struct srv_job){ .loop = c->loop, .run = run, .done = done };
 	c->job_out = true;
-	srv_pool_submit(&c->srv->pool, &c->job);
+	/* A command may take long, and nobody else's disk is to wait for it */
+	srv_pool_submit(hooks ? &c->srv->hooks : &c->srv->pool, &c->job);
 }
 
 static struct srv_conn *job_conn(struct srv_job *job)
@@ -272,7 +273,7 @@ static void look_at_fence(struct srv_conn *c)
 static bool begin_tls(struct srv_conn *c)
 {
 	if (c->config) {
-		out_job(c, run_close, closed);
+		out_job(c, c->hooked, run_close, closed);
 		return false;
 	}
 	srv_fence_leave(c);
@@ -334,7 +335,7 @@ static bool step(struct srv_conn *c)
 	case SRV_MORE:
 		return receive(c, NULL, 0, &got);
 	case SRV_OPEN:
-		out_job(c, run_open, opened);
+		out_job(c, srv_conn_has_hooks(c), run_open, opened);
 		return false;
 	case SRV_STARTTLS:
 		return secure(c);
@@ -589,7 +590,7 @@ static bool finish(struct srv_conn *c)
 		srv_fence_leave(c);
 		c->stage = SRV_CONN_CLOSING;
 		if (c->backend || c->config)
-			out_job(c, run_close, closed);
+			out_job(c, c->hooked, run_close, closed);
 	}
 	if (c->stage == SRV_CONN_CLOSING && !c->job_out) {
 		c->stage = SRV_CONN_GONE;

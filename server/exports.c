@@ -12,6 +12,7 @@
 
 #include "server/acl.h"
 #include "server/connection.h"
+#include "server/hook.h"
 #include "server/private.h"
 #include "server/socket.h"
 #include "server/swap.h"
@@ -131,6 +132,48 @@ void srv_conn_unclaim(struct srv_conn *c)
 		srv_private_leave(&c->srv->privates, private);
 }
 
+bool srv_conn_has_hooks(const struct srv_conn *c)
+{
+	struct srv_config *config = srv_server_config(c->srv);
+	const struct srv_export *export = srv_config_find(config, c->session.name);
+	bool has = c->hooked || (export && srv_export_has_hooks(export));
+
+	srv_config_put(config);
+	return has;
+}
+
+/* Once, before the export's file is opened; @why says it if that is not to be */
+static bool run_prerun(struct srv_conn *c, const char *name, char *why, size_t len)
+{
+	const struct srv_export *export = c->export;
+	char how[100];
+
+	if (c->hooked || !srv_export_has_hooks(export))
+		return true;
+	if (export->prerun &&
+	    !srv_hook_run(export->prerun, export->path, c->deadline, how, sizeof(how))) {
+		snprintf(why, len, "export '%.40s': prerun %s", name, how);
+		return false;
+	}
+	c->hooked = true;
+	return true;
+}
+
+/* Once it has been closed */
+static void run_postrun(struct srv_conn *c)
+{
+	const struct srv_export *export = c->export;
+	char how[100];
+
+	if (!c->hooked)
+		return;
+	c->hooked = false;
+	if (export->postrun && !srv_hook_run(export->postrun, export->path,
+					     srv_now_ms() + SRV_POSTRUN_MS, how, sizeof(how)))
+		nbd_log_about(c->peer, export->name, LOG_WARNING, "export '%s': postrun %s",
+			      export->name, how);
+}
+
 void srv_conn_close_export(struct srv_conn *c)
 {
 	srv_conn_unclaim(c);
@@ -140,6 +183,7 @@ void srv_conn_close_export(struct srv_conn *c)
 	if (c->backend)
 		c->backend->ops->close(c->backend);
 	c->backend = NULL;
+	run_postrun(c);
 	c->export = NULL;
 	srv_config_put(c->config);
 	c->config = NULL;
@@ -475,8 +519,8 @@ static enum srv_open_result open_export(struct srv_conn *c, uint64_t *size, bool
 		snprintf(why, len, "export '%.80s' is not for this client's address", name);
 		return SRV_OPEN_POLICY;
 	}
-	/* No file is made for one too many */
-	if (!claim(c, counts(c->session.opt), shared, why, len))
+	/* No file is made, and no command run, for one too many */
+	if (!claim(c, counts(c->session.opt), shared, why, len) || !run_prerun(c, name, why, len))
 		return SRV_OPEN_POLICY;
 	result = export->swapdir ? open_swap(c, size, why, len) : open_backend(c, name, why, len);
 	/* It has its place; now that the file is known, is it everybody's? */

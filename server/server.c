@@ -35,7 +35,11 @@ const char *srv_refusal_name(enum srv_refusal why)
 
 int srv_server_init(struct srv_server *srv, struct srv_config *config)
 {
-	*srv = (struct srv_server){ .config = config, .idle_fd = -1 };
+	*srv = (struct srv_server){
+		.config = config,
+		.idle_fd = -1,
+		.filtered = config->seccomp,
+	};
 	pthread_mutex_init(&srv->lock, NULL);
 	pthread_cond_init(&srv->stopped, NULL);
 	srv_swaps_init(&srv->swaps);
@@ -105,10 +109,30 @@ static int open_swap(struct srv_server *srv, struct srv_config *config)
 	return srv_swaps_bind(&srv->swaps, config);
 }
 
+/* The filter of system calls stands in the way of commands, and would of what they do */
+static int check_hooks(const struct srv_server *srv, const struct srv_config *config)
+{
+	const struct srv_export *export;
+	guint i;
+
+	for (i = 0; srv->filtered && i < config->exports->len; i++) {
+		export = g_ptr_array_index(config->exports, i);
+		if (!srv_export_has_hooks(export))
+			continue;
+		nbd_err("[%s] prerun and postrun are commands, and the filter of system calls "
+			"allows none; start the server with seccomp = false in [generic]",
+			export->name);
+		return -1;
+	}
+	return 0;
+}
+
 /* Everything that the configuration names */
 static int prepare(struct srv_server *srv, struct srv_config *config)
 {
-	return srv_direct_check(config) ? -1 : open_swap(srv, config);
+	if (srv_direct_check(config) || check_hooks(srv, config))
+		return -1;
+	return open_swap(srv, config);
 }
 
 int srv_server_prepare(struct srv_server *srv)
@@ -125,13 +149,35 @@ static int run_swap(struct srv_server *srv)
 	return ret;
 }
 
+/* A thread for commands, before anybody needs it */
+static int run_hooks(struct srv_server *srv, const struct srv_config *config)
+{
+	const struct srv_export *export;
+	int ret;
+	guint i;
+
+	for (i = 0; !srv->has_hooks && i < config->exports->len; i++) {
+		export = g_ptr_array_index(config->exports, i);
+		if (!srv_export_has_hooks(export))
+			continue;
+		ret = srv_pool_init(&srv->hooks);
+		if (ret) {
+			nbd_err("[%s] cannot start a thread for prerun and postrun: %s",
+				export->name, strerror(-ret));
+			return ret;
+		}
+		srv->has_hooks = true;
+	}
+	return 0;
+}
+
 int srv_server_start(struct srv_server *srv, const struct srv_listener *listener)
 {
 	int ret;
 
 	srv->n_loops = srv->one_client ? 1 : count_loops(srv->config);
 	srv->places = count_places(srv->n_loops, srv->monitor_fds);
-	if (run_swap(srv))
+	if (run_swap(srv) || run_hooks(srv, srv->config))
 		return -1;
 	srv_swaps_in_force(&srv->swaps, srv->config);
 	srv->stats.n_loops = srv->n_loops;
@@ -149,6 +195,8 @@ void srv_server_destroy(struct srv_server *srv)
 	/* First: its threads may still be waking a loop that has what they posted */
 	if (srv->pool.threads)
 		srv_pool_destroy(&srv->pool);
+	if (srv->has_hooks)
+		srv_pool_destroy(&srv->hooks);
 	if (srv->loops)
 		srv_loops_end(srv);
 	if (srv->idle_fd >= 0)
@@ -175,7 +223,7 @@ int srv_server_reload(struct srv_server *srv, struct srv_config *config)
 {
 	struct srv_config *old;
 
-	if (prepare(srv, config) || run_swap(srv)) {
+	if (prepare(srv, config) || run_swap(srv) || run_hooks(srv, config)) {
 		srv_config_put(config);
 		return -1;
 	}

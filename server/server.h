@@ -38,6 +38,9 @@ struct srv_server {
 	struct srv_loop *loops;		/* they and the pool: from the start to the end */
 	unsigned int n_loops;
 	struct srv_pool pool;
+	struct srv_pool hooks; /* for exports with prerun or postrun, which may take long */
+	bool filtered;	       /* system calls are, since the start, and commands not possible */
+	bool has_hooks;	       /* it is there, once a configuration in force needs it */
 	struct srv_stats stats;
 	struct srv_swaps swaps;
 	struct srv_privates privates;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Exports that are more than a file: copyonwrite, temporary, multifile, treefiles.
+"""Exports that are more than a file: copyonwrite, temporary, multifile, treefiles, prerun, postrun.
 
 server_files.py PROGRAM DIRECTORY, see serve.py.
 """
@@ -344,6 +344,153 @@ def treefiles():
     s.stop()
 
 
+LOG = os.path.join(HERE, "commands")
+FREE = "seccomp = false\n"  # as the filter would allow no commands
+
+
+def commands(more="", name="x", path=None):
+    """An export with commands that say in a file what they are run for."""
+    return export(name, path or os.path.join(HERE, "made"),
+                  f"prerun = sh -c 'echo pre \"$1\" >> {LOG}; truncate -s 1m \"$1\"' - %s\n"
+                  f"postrun = sh -c 'echo post \"$1\" >> {LOG}; rm -f \"$1\"' - %s\n" + more)
+
+
+def told():
+    with contextlib.suppress(FileNotFoundError):
+        with open(LOG, encoding="utf-8") as f:
+            return f.read().splitlines()
+    return []
+
+
+def hooks():
+    """prerun and postrun: before the file is opened, after it is closed, once, with its name"""
+    fresh()
+    odd = os.path.join(HERE, "odd; touch $(x) 'name\"")
+    s = Server(FREE + commands("maxconnections = 1\n") + commands(name="odd", path=odd))
+    made = os.path.join(HERE, "made")
+    c = s.client()
+    info = c.go(b"x", (), INFO)
+    assert info[-1][0] == ACK and c.go(b"x") == info and told() == [f"pre {made}"]
+    assert c.write(0, b"x") == 0
+    # One too many has nothing run for it
+    assert refused(s, b"x")[0] == ERR_POLICY and told() == [f"pre {made}"]
+    leave(c)
+    until(lambda: told() == [f"pre {made}", f"post {made}"])
+    assert not os.path.exists(made)
+    os.unlink(LOG)
+    # Who asks and goes, and who asks and takes another one
+    c = s.client()
+    assert c.go(b"x", (), INFO)[-1][0] == ACK
+    c.start(b"odd")
+    assert told() == [f"pre {made}", f"post {made}", f"pre {odd}"]
+    leave(c)
+    until(lambda: told()[3:] == [f"post {odd}"])
+    s.stop()
+
+
+def hooks_fail():
+    """prerun: the client is refused when it fails, with the reason in the log; postrun is not run"""
+    fresh()
+
+    def ex(name, pre):
+        return export(name, BASE, f"prerun = {pre}\npostrun = sh -c 'echo {name} >> {LOG}'\n")
+    s = Server(FREE + ex("bad", "sh -c 'echo its own words; exit 3'") + ex("none", "/nonexistent %s") +
+               ex("killed", "sh -c 'kill -9 $$'") + ex("good", "true") +
+               export("gone", BASE + "x", f"postrun = sh -c 'echo gone >> {LOG}'\n"))
+    for name, why in (("bad", "ended with status 3"), ("killed", "was ended by signal 9"),
+                      ("none", "cannot be started: No such file or directory")):
+        kind, text = refused(s, name.encode())
+        assert kind == ERR_POLICY and text == f"export '{name}': prerun {why}", text
+        assert f"refused: {text}" in s.log()
+    assert "its own words" in s.log() and told() == []
+    # What it has made ready for a file that cannot be opened is cleared away
+    assert refused(s, b"gone")[0] == ERR_UNKNOWN
+    assert told() == ["gone"]
+    leave(s.connected(b"good"))
+    until(lambda: told() == ["gone", "good"])
+    s.stop()
+
+
+def hooks_take_long():
+    """prerun: a slow one holds up nobody else, and is killed when the handshake's time is over"""
+    fresh()
+    s = Server(FREE + "handshake_timeout = 2\n" +
+               export("slow", BASE, f"prerun = sh -c 'echo begun >> {LOG}; sleep 60; echo no >> {LOG}'\n") +
+               export("fast", BASE), args=["--loops", "1"])
+    slow = [s.client() for _ in range(70)]
+    for c in slow:
+        c.send(b"IHAVEOPT" + b"\0\0\0\7" + b"\0\0\0\x0a" + b"\0\0\0\4slow\0\0")
+    until(lambda: told() != [])
+    begun = time.monotonic()
+    c = s.connected(b"fast")
+    assert c.read(0, BLOCK) == CONTENT[:BLOCK] and c.request(TRIM, 0, BLOCK) == 0
+    assert time.monotonic() - begun < 1.5
+    leave(c)
+    for c in slow:
+        with contextlib.suppress(Closed):
+            c.recv(20)
+        c.sock.close()
+    s.wait_for("took too long and was killed")
+    assert time.monotonic() - begun < 15 and "no" not in told()
+    s.stop()
+
+
+def hooks_inherit_nothing():
+    """prerun: it finds none of the server's files, and signals as they are for a new program"""
+    fresh()
+    out = os.path.join(HERE, "out")
+    s = Server(FREE + export("x", BASE, f"prerun = sh -c 'ls -l /proc/$$/fd > {out}; "
+                      f"grep -E ^SigBlk /proc/self/status >> {out}'\n"))
+    c = s.connected(b"x")
+    with open(out, encoding="utf-8") as f:
+        text = f.read()
+    assert "socket" not in text and "anon_inode" not in text and "0 -> /dev/null" in text, text
+    assert "SigBlk:\t0000000000000000" in text, text
+    leave(c)
+    s.stop()
+
+
+def hooks_by_reload():
+    """prerun: an export that is added by a reload has its commands run"""
+    fresh()
+    s = Server(FREE + export("a", BASE))
+    s.write(FREE + export("a", BASE) + commands())
+    s.process.send_signal(signal.SIGHUP)
+    until(lambda: b"x" in [d[4:5] for k, d in list_all(s) if k == SERVER] or served(s))
+    assert told()[:1] == [f"pre {os.path.join(HERE, 'made')}"]
+    s.stop()
+
+
+def hooks_and_filter():
+    """prerun: with the filter of system calls the server does not start, or reload, and says why"""
+    fresh()
+    s = Server(export("a", BASE))
+    s.write(FREE + export("a", BASE) + commands())
+    s.process.send_signal(signal.SIGHUP)
+    s.wait_for("start the server with seccomp = false")
+    assert refused(s, b"x")[0] == ERR_UNKNOWN
+    leave(s.connected(b"a"))
+    s.write(commands())
+    s.stop()
+    p = subprocess.run([PROGRAM, "-n", "-C", s.config], check=False, capture_output=True, text=True,
+                       timeout=10)
+    assert p.returncode and "[x] prerun and postrun are commands" in p.stderr, p.stderr
+
+
+def list_all(s):
+    c = s.client()
+    replies = c.option(LIST)
+    c.sock.close()
+    return replies
+
+
+def served(s):
+    c = s.client()
+    ok = c.go(b"x")[-1][0] == ACK
+    c.sock.close()
+    return ok
+
+
 def at_once():
     """copyonwrite: many clients at once, each with its own data"""
     fresh()
@@ -371,7 +518,8 @@ def at_once():
 
 
 CHECKS = (copy_on_write, copy_on_write_of_a_session, session_comes_back, information_costs_nothing,
-          cow_directory, killed, temporary, multifile, treefiles, at_once)
+          cow_directory, killed, temporary, multifile, treefiles, hooks, hooks_fail, hooks_take_long,
+          hooks_inherit_nothing, hooks_by_reload, hooks_and_filter, at_once)
 
 
 def main():

@@ -204,7 +204,8 @@ static void every_key(void **state)
 				    "copyonwrite = false\n"
 				    "temporary = false\n"
 				    "multifile = true\n"
-				    "prerun = \n"
+				    "prerun = mount '/a b' %s\n"
+				    "postrun = \n"
 				    "[second]\n"
 				    "exportname=/c%s\n"
 				    "virtstyle=none\n",
@@ -242,6 +243,8 @@ static void every_key(void **state)
 	assert_false(e->flush || e->fua || e->trim);
 	assert_true(e->multifile);
 	assert_false(e->copyonwrite || e->temporary || e->treefiles);
+	assert_string_equal(e->prerun, "mount '/a b' %s");
+	assert_null(e->postrun);
 	assert_string_equal(export(c, 1)->path, "/c%s");
 	srv_config_put(c);
 }
@@ -310,9 +313,11 @@ static void kinds(void **state)
 	refuse(E "direct = true\ncopyonwrite = true\n",
 	       "direct = true: it is for exports that are");
 	refuse(E "copyonwrite = true\ncowdir = tmp\n", "cowdir = tmp: give an absolute path");
-	refuse(E "prerun = touch %s\n", "/config [disk] prerun = touch %s: commands are not run");
-	refuse(E "postrun = true\n", "/config [disk] postrun");
+	refuse(E "prerun = touch 'x\n", "[disk]: prerun = touch 'x: no program and arguments");
+	refuse(E "postrun = \"\n", "[disk]: postrun = \": no program and arguments");
 	refuse("[generic]\n[s-*]\nswapdir = /s\nswapsize = 1m\ncopyonwrite = true\n",
+	       "are not for swap exports");
+	refuse("[generic]\n[s-*]\nswapdir = /s\nswapsize = 1m\npostrun = true\n",
 	       "are not for swap exports");
 	c = load(E "filesize = 1m\ntreefiles = true\nmultifile = true\ncopyonwrite = true\n"
 		   "cowdir = /tmp\n",
