@@ -450,8 +450,11 @@ static void serve(struct srv_conn *c)
 		}
 		if (!c->receiving && !step(c))
 			return;
-		if (!c->receiving)
+		/* What is skipped took time, too */
+		if (!c->receiving) {
+			turn += c->rlen;
 			continue;
+		}
 		if (!receive_payload(c))
 			return;
 		/* It took time to get it: once more, right before it is begun */

@@ -117,6 +117,10 @@ bool srv_hook_run(const char *command, const char *file, int64_t deadline, char 
 	do {
 		ret = waitpid(pid, &status, 0);
 	} while (ret < 0 && errno == EINTR);
+	if (ret < 0) {
+		snprintf(why, len, "cannot be waited for: %s", strerror(errno));
+		return false;
+	}
 	if (!ended)
 		snprintf(why, len, "took too long and was killed");
 	else if (WIFSIGNALED(status))

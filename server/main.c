@@ -45,6 +45,8 @@ static int open_signals(void)
 	/* Both come as errors of the call that caused them */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
+	/* Whoever ignored it when starting us would make every command's status unknown */
+	signal(SIGCHLD, SIG_DFL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 

@@ -103,20 +103,26 @@ static bool fits_share(struct srv_conn *c, size_t size)
 	return false;
 }
 
-void srv_room_got(struct srv_conn *c)
+/* Out of the queue of all; the next one may have its turn now */
+static void leave_queue(struct srv_conn *c)
 {
 	struct srv_loop *l = c->loop;
 
-	if (!srv_list_empty(&c->crowded)) {
-		srv_list_del(&c->crowded);
-		wake_share(l, c->share);
-	}
 	if (srv_list_empty(&c->waiting))
 		return;
 	srv_list_del(&c->waiting);
 	if (!srv_list_empty(&l->waiting))
 		srv_list_add(&l->ready,
 			     &srv_entry(l->waiting.next, struct srv_conn, waiting)->ready);
+}
+
+void srv_room_got(struct srv_conn *c)
+{
+	if (!srv_list_empty(&c->crowded)) {
+		srv_list_del(&c->crowded);
+		wake_share(c->loop, c->share);
+	}
+	leave_queue(c);
 }
 
 /* A place for one more request; NULL when the connection has to wait for it */
@@ -168,8 +174,11 @@ bool srv_room_memory(struct srv_conn *c, struct srv_req *req)
 	/* Its own requests give it back */
 	if (c->memory && c->memory + size > c->listed->client_memory)
 		return false;
-	if (!fits_share(c, size))
+	/* Who waits for its own address stands in nobody else's way */
+	if (!fits_share(c, size)) {
+		leave_queue(c);
 		return false;
+	}
 	if (my_turn(c))
 		req->buf = srv_arena_get(&c->loop->arena, req->size);
 	if (!req->buf) {

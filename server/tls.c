@@ -23,9 +23,11 @@ struct srv_tls_creds {
 };
 
 /* Others have their turn after so much has been encrypted */
-#define SEND_MAX (256 << 10)
+#define SEND_MAX	     (256 << 10)
+/* Records in a row that a call takes and that are not data, such as new keys */
+#define RECORDS_WITHOUT_DATA 16
 /* What one record becomes, with a message that goes before it */
-#define OUT_MAX	 (SRV_TLS_RECORD + 4096)
+#define OUT_MAX		     (SRV_TLS_RECORD + 4096)
 
 struct srv_tls {
 	gnutls_session_t session;
@@ -34,6 +36,7 @@ struct srv_tls {
 	int error;	/* GnuTLS's, the last one that was no wait */
 	bool up;	/* the handshake is over, and nothing has failed since */
 	bool midway;	/* bytes have come since the last whole record */
+	bool dry;	/* the socket had no more when it was asked last */
 	uint8_t *out;	/* of OUT_MAX bytes, once the socket has had no room for something */
 	size_t out_len; /* of these are in use, and have gone */
 	size_t out_sent;
@@ -171,6 +174,7 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t len)
 	do {
 		n = recv(t->fd, buf, len, MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
+	t->dry = n < 0 && errno == EAGAIN;
 	if (n < 0)
 		gnutls_transport_set_errno(t->session, errno);
 	t->midway |= n > 0;
@@ -389,13 +393,22 @@ static ssize_t stopped(struct srv_tls *t, ssize_t ret)
 
 ssize_t srv_tls_recv(struct srv_tls *t, const struct iovec *iov, size_t n)
 {
+	unsigned int tries;
 	ssize_t ret;
 
 	while (n > 1 && !iov->iov_len) {
 		iov++;
 		n--;
 	}
-	ret = gnutls_record_recv(t->session, iov->iov_base, iov->iov_len);
+	/* GnuTLS takes a few in a second, and no more */
+	for (tries = 0; tries < RECORDS_WITHOUT_DATA; tries++) {
+		t->dry = false;
+		ret = gnutls_record_recv(t->session, iov->iov_base, iov->iov_len);
+		/* A whole record, but not of data, as new keys are: more may be there */
+		if (ret != GNUTLS_E_AGAIN || t->dry)
+			break;
+		t->midway = false;
+	}
 	if (ret < 0)
 		return stopped(t, ret);
 	t->midway = false;

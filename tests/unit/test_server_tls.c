@@ -183,6 +183,23 @@ static void sends_with_tls12(void **state)
 	send_everything(false);
 }
 
+/* New keys, and with them data: nothing else tells that these are there */
+static void reads_on_after_new_keys(void **state)
+{
+	uint8_t byte = 0;
+
+	(void)state;
+	connect_with("VERS-TLS1.3");
+	assert_int_equal(gnutls_session_key_update(client, 0), 0);
+	assert_int_equal(gnutls_record_send(client, "x", 1), 1);
+	assert_int_equal(srv_tls_recv(server, &(struct iovec){ &byte, 1 }, 1), 1);
+	assert_int_equal(byte, 'x');
+	/* Alone they are no message begun */
+	assert_int_equal(gnutls_session_key_update(client, 0), 0);
+	assert_int_equal(srv_tls_recv(server, &(struct iovec){ &byte, 1 }, 1), -EAGAIN);
+	assert_false(srv_tls_midway(server));
+}
+
 static void receives_into_what_is_there(void **state)
 {
 	struct iovec iov[2] = { { NULL, 0 }, { NULL, 0 } };
@@ -357,6 +374,7 @@ int main(void)
 		T(sends_with_tls12),
 		T(sends_with_new_keys),
 		T(receives_into_what_is_there),
+		T(reads_on_after_new_keys),
 		T(hanging_up_is_no_error),
 		T(half_a_record_is_midway),
 		T(plain_text_is_no_handshake),
