@@ -10,6 +10,8 @@ config='FAILSLAB FAIL_PAGE_ALLOC KPROBES DEBUG_KMEMLEAK'
 programs=nbdnl
 # sysfs_slab_add() does not put the kobject that it could not add, and the name stays
 kernel_leaks=sysfs_slab_add
+# The guest part reads which
+expect='kmemleak: [0-9]+ new suspected'
 servers=nbswap
 
 prepare() {
