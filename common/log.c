@@ -152,30 +152,33 @@ static void write_line(int priority, const char *client, const char *export, con
 		fprintf(stderr, "%s%s: %s\n", mark, log_program, text);
 }
 
-void nbd_log(int priority, const char *fmt, ...)
+__attribute__((format(printf, 4, 0))) static void
+write_formatted(int priority, const char *client, const char *export, const char *fmt, va_list args)
 {
 	char text[TEXT_LEN];
-	va_list args;
 
 	if (priority > nbd_log_level())
 		return;
-	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
+	write_line(priority, client, export, text);
+}
+
+void nbd_log(int priority, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	write_formatted(priority, NULL, NULL, fmt, args);
 	va_end(args);
-	write_line(priority, NULL, NULL, text);
 }
 
 void nbd_log_about(const char *client, const char *export, int priority, const char *fmt, ...)
 {
-	char text[TEXT_LEN];
 	va_list args;
 
-	if (priority > nbd_log_level())
-		return;
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	write_formatted(priority, client, export, fmt, args);
 	va_end(args);
-	write_line(priority, client, export, text);
 }
 
 bool nbd_log_allowed(struct nbd_log_limit *limit, time_t now)
