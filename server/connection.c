@@ -161,6 +161,8 @@ static bool receive(struct srv_conn *c, void *buf, size_t len, size_t *got)
 	}
 	if (n <= 0) {
 		end(c, n ? srv_transport_error(c->tls, n) : "connection closed");
+		/* Reset: replies have nowhere to go.  Of TLS, the alert has. */
+		c->dead |= n < 0 && !c->tls;
 		return false;
 	}
 	/* Less than there was room for: what comes later is a new event.  Not so with TLS. */

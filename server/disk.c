@@ -11,6 +11,13 @@
 /* Longer ones are not carried out on the spot: copying them would hold up others */
 #define INLINE_MAX (256u << 10)
 
+/*
+ * A thread of the pool does so much of a request that carries no data, and then
+ * others have their turn: over terabytes one may make or remove a file for every
+ * 4 KiB.  A power of two, and a multiple of every block that a backend knows.
+ */
+#define PIECE_MAX  (64u << 20)
+
 bool srv_disk_now(struct srv_req *req, uint32_t *error)
 {
 	struct srv_backend *b = req->conn->backend;
@@ -27,23 +34,51 @@ bool srv_disk_now(struct srv_req *req, uint32_t *error)
 	return reads && !b->ops->read_cached(b, req->buf, (uint32_t)r->length, r->offset);
 }
 
+/* The next piece of a request; all of it when it is short, or must be done or left as a whole */
+static struct srv_request next_piece(struct srv_req *req)
+{
+	struct srv_request r = req->r;
+	uint64_t left = r.length - req->worked, n;
+
+	r.offset += req->worked;
+	n = PIECE_MAX - r.offset % PIECE_MAX;
+	if (r.type != NBD_WIRE_CMD_TRIM && r.type != NBD_WIRE_CMD_WRITE_ZEROES &&
+	    r.type != NBD_WIRE_CMD_CACHE)
+		n = left;
+	if (n >= left || (r.flags & NBD_WIRE_CMD_FLAG_FAST_ZERO))
+		n = left;
+	else
+		r.flags &= (uint16_t)~NBD_WIRE_CMD_FLAG_FUA; /* the last one's flush is for all */
+	r.length = n;
+	req->worked += n;
+	return r;
+}
+
 static void run(struct srv_job *job)
 {
 	struct srv_req *req = srv_entry(job, struct srv_req, job);
-
 	struct srv_conn *c = req->conn;
+	struct srv_request piece;
 
-	if (req->r.type == NBD_WIRE_CMD_BLOCK_STATUS)
+	if (req->r.type == NBD_WIRE_CMD_BLOCK_STATUS) {
 		req->error = srv_block_status(c->backend, &req->r, req->buf, &req->extents);
-	else
-		req->error = srv_execute(c->backend, c->export, &req->r, req->buf);
+		return;
+	}
+	piece = next_piece(req);
+	req->error = srv_execute(c->backend, c->export, &piece, req->buf);
 }
 
 static void done(struct srv_job *job)
 {
 	struct srv_req *req = srv_entry(job, struct srv_req, job);
+	struct srv_conn *c = req->conn;
 
-	srv_conn_completed(req, req->error);
+	/* Nobody waits for the rest once the client is cut off; of one that is ended nothing is begun */
+	if (!req->error && req->worked && req->worked < req->r.length && !c->dead &&
+	    !atomic_load(&c->ended))
+		srv_pool_submit(&c->srv->pool, &req->job);
+	else
+		srv_conn_completed(req, req->error);
 }
 
 static void begin_in_pool(struct srv_req *req)

@@ -48,6 +48,9 @@ uint32_t srv_execute(struct srv_backend *b, const struct srv_export *export,
 	return srv_wire_error(-ret);
 }
 
+/* A client that wants to know more asks again: backends may need a system call for every 4 KiB */
+#define EXTENT_LOOKS 16384u
+
 /* An extent on the wire; its length and flags have been checked to fit */
 static void put_extent(uint8_t *out, bool extended, uint64_t len, uint32_t flags)
 {
@@ -66,12 +69,12 @@ uint32_t srv_block_status(struct srv_backend *b, const struct srv_request *req, 
 	uint32_t size = req->extended ? SRV_EXT_EXTENT_LEN : SRV_EXTENT_LEN;
 	uint32_t max = req->flags & NBD_WIRE_CMD_FLAG_REQ_ONE ? 1 : SRV_EXTENTS_LEN / size;
 	uint64_t left = req->length, offset = req->offset, len, last_len = 0;
-	uint32_t flags, last = 0;
+	uint32_t flags, last = 0, looks;
 	bool hole;
 	int ret;
 
 	*n = 0;
-	while (left) {
+	for (looks = 0; left && looks < EXTENT_LOOKS; looks++) {
 		len = left;
 		ret = b->ops->extent(b, &len, offset, &hole);
 		if (ret)

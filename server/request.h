@@ -19,11 +19,12 @@ struct srv_req {
 	struct srv_req *next;
 	struct srv_conn *conn;
 	struct srv_request r;
-	uint64_t begun; /* srv_now_ns() when all of it had come; 0: not yet, or answered */
-	uint8_t *buf;	/* of the arena, for what the request carries or brings; or NULL */
-	uint32_t size;	/* bytes asked for @buf */
-	uint32_t got;	/* of a WRITE's payload */
-	uint32_t reply; /* bytes of @buf that follow the head in the reply */
+	uint64_t begun;	 /* srv_now_ns() when all of it had come; 0: not yet, or answered */
+	uint8_t *buf;	 /* of the arena, for what the request carries or brings; or NULL */
+	uint32_t size;	 /* bytes asked for @buf */
+	uint32_t got;	 /* of a WRITE's payload */
+	uint64_t worked; /* bytes of a long one that the pool has dealt with */
+	uint32_t reply;	 /* bytes of @buf that follow the head in the reply */
 	uint32_t head_len;
 	uint8_t head[SRV_MAX_REPLY_HEAD];
 	struct srv_job job;

@@ -145,6 +145,7 @@ struct srv_req *srv_room_new(struct srv_conn *c)
 	req->got = 0;
 	req->reply = 0;
 	req->begun = 0;
+	req->worked = 0;
 	c->n_requests++;
 	return req;
 }

@@ -123,3 +123,25 @@ def attempt(check, bad):
             line = line.tb_next
         print(f"# {type(e).__name__} {e} in line {line.tb_lineno}".replace("\n", "\n# "))
         print(f"not ok - {check.__doc__}", flush=True)
+
+
+def stop_all():
+    for s in list(running):
+        s.process.kill()
+        s.process.wait()
+    running.clear()
+
+
+def run_checks(checks, between=lambda: None):
+    """All of them, each without what one before has left running; ends the script."""
+    bad = []
+    # So that whatever is mounted or running is taken back when the script is stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        for check in checks:
+            attempt(check, bad)
+            stop_all()
+            between()
+    finally:
+        stop_all()
+    sys.exit(bool(bad))

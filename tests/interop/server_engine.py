@@ -6,11 +6,9 @@ server_engine.py PROGRAM DIRECTORY, see serve.py.
 
 import ctypes
 import os
-import signal
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 
@@ -221,18 +219,6 @@ CHECKS = (threads_instead, no_thread_each, gathered, memory_is_shared, memory_of
           hanging_disk_uring, hanging_disk_threads)
 
 
-def main():
-    bad = []
-    with open(DISK, "wb") as f:
-        f.write(bytes(SIZE))
-    try:
-        for check in CHECKS:
-            attempt(check, bad)
-    finally:
-        for s in running:
-            s.process.kill()
-    sys.exit(bool(bad))
-
-
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-main()
+with open(DISK, "wb") as disk:
+    disk.write(bytes(SIZE))
+run_checks(CHECKS)

@@ -7,11 +7,9 @@ system they go to.
 
 import contextlib
 import os
-import signal
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 
@@ -418,19 +416,6 @@ CHECKS = (option, half_a_write, half_a_write_unix, slow_write, waiting_writes_on
           place_is_free, stop, one_client)
 
 
-def main():
-    bad = []
-    with ext4("-O", "^extent,^64bit") as mount:
-        assert mount == MOUNT
-        try:
-            for check in CHECKS:
-                attempt(check, bad)
-        finally:
-            for s in running:
-                s.process.kill()
-                s.process.wait()
-    sys.exit(bool(bad))
-
-
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-main()
+with ext4("-O", "^extent,^64bit") as mounted:
+    assert mounted == MOUNT
+    run_checks(CHECKS)

@@ -11,7 +11,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -542,17 +541,4 @@ CHECKS = (first_use, info_makes_none, hostile_names, one_session, no_session, de
           without_cache, start, daemon_of_a_user)
 
 
-def main():
-    bad = []
-    try:
-        for check in CHECKS:
-            attempt(check, bad)
-    finally:
-        for s in running:
-            s.process.kill()
-            s.process.wait()
-    sys.exit(bool(bad))
-
-
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-main()
+run_checks(CHECKS)
