@@ -234,6 +234,7 @@ static bool has_key(const struct srv_config *config, const char *file)
 int srv_config_tls(struct srv_config *config, const char *file)
 {
 	bool any = config->keyfile || config->pskfile;
+	bool said = config->tls != SRV_TLS_UNSET || config->force_tls;
 	guint i;
 
 	if (!has_key(config, file) ||
@@ -251,6 +252,11 @@ int srv_config_tls(struct srv_config *config, const char *file)
 	}
 	if (config->tls == SRV_TLS_OFF)
 		return 0;
+	if (config->cacertfile && !said && !config->tls_somewhere)
+		nbd_warn("%s [generic] cacertfile = %s: clients without TLS are asked for no "
+			 "certificate and served all the same; set tls = required, or tls = "
+			 "optional if that is meant",
+			 file, config->cacertfile);
 	config->creds = srv_tls_creds_new(config);
 	return config->creds ? 0 : -1;
 }

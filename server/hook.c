@@ -9,11 +9,13 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "server/server.h"
+
+/* How often it is looked whether a command has ended */
+#define ASK_MS 10
 
 bool srv_hook_check(const char *command, char **why)
 {
@@ -70,25 +72,26 @@ static int spawn(char **argv, pid_t *pid)
 	return -ret;
 }
 
-/* Until the process has ended; false when the time was up first, or it cannot be waited for */
+/*
+ * Until the process has ended; false when the time was up first.  It is asked for
+ * again and again: a descriptor to wait for may not be had when many clients are
+ * there, and that is no reason to kill a command.
+ */
 static bool wait_until(pid_t pid, int64_t deadline)
 {
-	struct pollfd p = { .fd = pidfd_open(pid, 0), .events = POLLIN };
-	int64_t left;
-	int n = 0;
+	siginfo_t info;
 
-	if (p.fd < 0)
-		return false;
-	while (!n) {
-		left = deadline - srv_now_ms();
-		if (left <= 0)
-			break;
-		n = poll(&p, 1, (int)left);
-		if (n < 0 && errno == EINTR)
-			n = 0;
+	for (;;) {
+		info.si_pid = 0;
+		if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 &&
+		    errno != EINTR)
+			return true; /* the caller's waitpid() says what is wrong */
+		if (info.si_pid)
+			return true;
+		if (srv_now_ms() >= deadline)
+			return false;
+		poll(NULL, 0, ASK_MS);
 	}
-	close(p.fd);
-	return n > 0;
 }
 
 bool srv_hook_run(const char *command, const char *file, int64_t deadline, char *why, size_t len)

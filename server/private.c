@@ -17,7 +17,7 @@ static int open_nameless(const char *dir, const char *name, uint64_t size)
 	char path[PATH_MAX];
 	int fd, ret;
 
-	if ((size_t)snprintf(path, sizeof(path), "%s/%s.XXXXXX", dir, name) >= sizeof(path))
+	if ((size_t)snprintf(path, sizeof(path), "%s/%.200s.XXXXXX", dir, name) >= sizeof(path))
 		return -ENAMETOOLONG;
 	fd = mkostemp(path, O_CLOEXEC);
 	if (fd < 0)

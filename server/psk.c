@@ -85,13 +85,18 @@ GHashTable *srv_psk_load(const char *file)
 {
 	g_autoptr(GError) error = NULL;
 	g_autofree char *text = NULL;
+	gsize len;
 
 	if (*file != '/') {
 		nbd_err("pskfile = %s: give an absolute path", file);
 		return NULL;
 	}
-	if (g_file_get_contents(file, &text, NULL, &error))
-		return srv_psk_parse(text, file);
+	if (g_file_get_contents(file, &text, &len, &error)) {
+		if (strlen(text) == len)
+			return srv_psk_parse(text, file);
+		nbd_err("pskfile = %s: a byte of it is 0; psktool(1) writes such files", file);
+		return NULL;
+	}
 	nbd_err("pskfile = %s: cannot be read: %s", file, error->message);
 	return NULL;
 }

@@ -15,4 +15,7 @@
  */
 int srv_sandbox_enter(bool rings);
 
+/* Was the server built so that it can?  If not, srv_sandbox_enter() only says so. */
+bool srv_sandbox_built(void);
+
 #endif /* SRV_SANDBOX_H */

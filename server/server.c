@@ -9,6 +9,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "server/sandbox.h"
+
 /* For authorization files, a reload, a client that is turned away */
 #define SPARE_FDS 4
 /* Of each event loop */
@@ -38,7 +40,7 @@ int srv_server_init(struct srv_server *srv, struct srv_config *config)
 	*srv = (struct srv_server){
 		.config = config,
 		.idle_fd = -1,
-		.filtered = config->seccomp,
+		.filtered = config->seccomp && srv_sandbox_built(),
 	};
 	pthread_mutex_init(&srv->lock, NULL);
 	pthread_cond_init(&srv->stopped, NULL);

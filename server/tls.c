@@ -56,9 +56,13 @@ static int find_key(gnutls_session_t session, const gnutls_datum_t *name, gnutls
 	if (!key->data)
 		return -1;
 	key->size = (unsigned int)len;
-	if (!found)
-		return gnutls_rnd(GNUTLS_RND_KEY, key->data, len);
-	memcpy(key->data, data, len);
+	if (found)
+		memcpy(key->data, data, len);
+	else if (gnutls_rnd(GNUTLS_RND_KEY, key->data, len) < 0) {
+		gnutls_free(key->data);
+		key->data = NULL;
+		return -1;
+	}
 	return 0;
 }
 

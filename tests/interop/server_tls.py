@@ -241,9 +241,18 @@ def client_certificates():
     assert ", as CN=node1" in server.log(), server.log()
     for certs in "anyone", "stranger", "posing":
         refused(server, certs)
+    assert "cacertfile" not in server.log(), server.log()
     assert server.log().count("uses export") == 1
     assert server.log().count("gone in the handshake: TLS: ") >= 2, server.log()
     server.stop()
+
+
+def authority_for_some():
+    """cacertfile: who may be served without TLS, and so without a certificate, is told at the start"""
+    for mode, told in (("", 1), ("tls = optional\n", 0)):
+        server = Server(f"{mode}{X509}{VERIFY}{ANY}")
+        assert server.log().count("clients without TLS are asked for no certificate") == told
+        server.stop()
 
 
 def wrong_authority():
@@ -537,7 +546,7 @@ def privileges():
     server.stop()
 
 
-CHECKS = (sessions, copies, nbdinfo, qemu, client_certificates, wrong_authority,
+CHECKS = (sessions, copies, nbdinfo, qemu, client_certificates, authority_for_some, wrong_authority,
           certificate_with_key, wrong_keys, required, by_export, off, pipelined, plain_text,
           forgotten, fenced, silent, slow_reader, ends, reloaded, privileges)
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -6,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -93,6 +95,26 @@ static void surroundings(void **state)
 	assert_int_equal(sigprocmask(SIG_SETMASK, &old, NULL), 0);
 }
 
+/* A command is not ended because the server has too many clients to wait for it */
+static void no_descriptors(void **state)
+{
+	struct rlimit limit, low;
+	int fds[64], n = 0;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	low = limit;
+	low.rlim_cur = 64;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	while (n < 64 && (fds[n] = open("/dev/null", O_RDWR | O_CLOEXEC)) >= 0)
+		n++;
+	assert_in_range(n, 1, 63);
+	assert_true(run("sleep 0.1", ""));
+	while (n)
+		close(fds[--n]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
 static void checked(void **state)
 {
 	char *why = NULL;
@@ -112,7 +134,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(arguments),	cmocka_unit_test(hostile_names),
 		cmocka_unit_test(ends),		cmocka_unit_test(too_long),
-		cmocka_unit_test(surroundings), cmocka_unit_test(checked),
+		cmocka_unit_test(surroundings), cmocka_unit_test(no_descriptors),
+		cmocka_unit_test(checked),
 	};
 
 	return cmocka_run_group_tests_name("server hook", tests, NULL, NULL);

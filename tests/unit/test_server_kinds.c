@@ -559,6 +559,7 @@ static void temporary_file(void **state)
 {
 	struct srv_store *store = srv_store_new(dir, "t", NULL, SIZE, &what);
 	struct srv_backend *b, *c;
+	char name[256] = "";
 
 	(void)state;
 	assert_non_null(store);
@@ -573,6 +574,10 @@ static void temporary_file(void **state)
 	many(c, 500);
 	b->ops->close(b);
 	c->ops->close(c);
+	memset(name, 'n', sizeof(name) - 1);
+	store = srv_store_new(dir, name, NULL, SIZE, &what);
+	assert_non_null(store);
+	srv_store_put(store);
 	assert_null(srv_store_new(in_dir("none"), "t", NULL, SIZE, &what));
 	assert_int_equal(errno, ENOENT);
 }

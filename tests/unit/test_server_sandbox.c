@@ -50,6 +50,8 @@ static int forbidden(void)
 		return 5;
 	if (!refused(kill(getpid(), 0)))
 		return 6;
+	if (!refused((int)syscall(SYS_tgkill, getppid(), getppid(), 0)))
+		return 12;
 	if (!refused(ioctl(0, TIOCSTI, "x")))
 		return 7;
 	if (!refused(symlink("/", "/var/tmp/nbd-sandbox")) || !refused(chmod("/", 0755)))
@@ -81,6 +83,8 @@ static int permitted(void)
 		return 22;
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return 23;
+	if (syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), 0) < 0)
+		return 24;
 	return 0;
 }
 

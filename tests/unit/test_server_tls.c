@@ -335,6 +335,21 @@ static void keys_of_a_file(void **state)
 	assert_non_null(g_hash_table_lookup(keys, raw));
 }
 
+static void a_file_of_bytes(void **state)
+{
+	char file[] = "/tmp/nbd-psk-XXXXXX";
+	int f = mkstemp(file);
+
+	(void)state;
+	/* What is behind the 0 would be left out without a word */
+	assert_int_equal(write(f, "alice:00\n\0bob:00\n", 18), 18);
+	close(f);
+	capture_start();
+	assert_null(srv_psk_load(file));
+	assert_said(capture_end(), ": a byte of it is 0");
+	unlink(file);
+}
+
 static void bad_files_of_keys(void **state)
 {
 	char *longest = g_strdup_printf("a:%0*d\n", 2 * SRV_PSK_MAX, 0);
@@ -381,6 +396,7 @@ int main(void)
 		T(wrong_key_and_wrong_name),
 		T(old_versions_are_refused),
 		cmocka_unit_test(keys_of_a_file),
+		cmocka_unit_test(a_file_of_bytes),
 		cmocka_unit_test(bad_files_of_keys),
 	};
 
