@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "commands.h"
@@ -22,6 +23,13 @@ static int check_unused(int index, struct client_error *err)
 	return -1;
 }
 
+/* What is taken down may be the swap that memory would come from: ask for none that waits for it */
+static void do_without_swap(void)
+{
+	/* Only the administrator may, and nobody else can disconnect */
+	(void)prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+}
+
 static int by_netlink(const struct client_args *args, int index, const char *name,
 		      struct client_error *err)
 {
@@ -29,6 +37,7 @@ static int by_netlink(const struct client_args *args, int index, const char *nam
 	struct client_genl genl;
 	int ret;
 
+	do_without_swap();
 	if (client_genl_open(&genl, err))
 		return -1;
 	ret = genl.extended || args->force ? 0 : check_unused(index, err);

@@ -12,6 +12,7 @@
 #include <linux/major.h>
 #include <linux/module.h>
 #include <linux/random.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <net/net_namespace.h>
 
@@ -20,6 +21,12 @@
 
 /* Longest wait for the first outcome of a link, beyond its own time-outs, s */
 #define SETUP_GRACE	5
+
+/* Longest wait for a device to be FREE once all its requests have ended, s */
+#define TEARDOWN_PATIENCE	5
+
+static atomic_t disks;				/* gendisks that device_free() is called for */
+static DECLARE_WAIT_QUEUE_HEAD(disks_gone);
 
 /**
  * nbd_device_open() - the block layer opens the device
@@ -81,7 +88,20 @@ static void device_free(struct gendisk *disk)
 
 	nbd_config_clear(&dev->config);
 	mutex_destroy(&dev->lock);
+	mutex_destroy(&dev->uevent_lock);
 	kfree(dev);
+	if (atomic_dec_and_test(&disks))
+		wake_up_all(&disks_gone);
+}
+
+/**
+ * nbd_devices_await() - wait for the last device to be freed
+ *
+ * Who closes one lets go of the module before the gendisk, whose end is ours.
+ */
+void nbd_devices_await(void)
+{
+	wait_event(disks_gone, !atomic_read(&disks));
 }
 
 static const struct block_device_operations device_ops = {
@@ -109,6 +129,8 @@ static bool in_use(struct nbd_device *dev)
 	mutex_unlock(&dev->disk->open_mutex);
 	return ret;
 }
+
+static void teardown_work(struct work_struct *work);
 
 static void close_work(struct work_struct *work)
 {
@@ -191,9 +213,11 @@ struct nbd_device *nbd_device_add(int index, const char *prefix, unsigned int pa
 		return ERR_PTR(-ENOMEM);
 	dev->index = index;
 	mutex_init(&dev->lock);
+	mutex_init(&dev->uevent_lock);
 	init_waitqueue_head(&dev->setup);
 	nbd_queue_init(&dev->queue);
 	INIT_WORK(&dev->close_work, close_work);
+	INIT_WORK(&dev->teardown_work, teardown_work);
 	INIT_WORK(&dev->forget_work, nbd_device_forget);
 
 	dev->tags.ops = &nbd_mq_ops;
@@ -227,6 +251,7 @@ struct nbd_device *nbd_device_add(int index, const char *prefix, unsigned int pa
 	err = add_disk(dev->disk);
 	if (err)
 		goto err_add;
+	atomic_inc(&disks);
 	nbd_debugfs_add(dev);
 	return dev;
 
@@ -236,6 +261,7 @@ err_disk:
 	blk_mq_free_tag_set(&dev->tags);
 err_tags:
 	mutex_destroy(&dev->lock);
+	mutex_destroy(&dev->uevent_lock);
 	kfree(dev);
 	return ERR_PTR(err);
 }
@@ -391,12 +417,15 @@ static void say_live(struct nbd_device *dev)
 		nbd_findings_visit(dev, true, say_finding, dev->disk->disk_name);
 }
 
-/* By these scripts and nbd-client -c know that the device is connected */
+/*
+ * By these scripts and nbd-client -c know that the device is connected.  Without
+ * the lock, for which handlers wait, and also because removal waits for readers
+ * that take it.
+ */
 static int add_files(struct nbd_device *dev)
 {
 	int err;
 
-	lockdep_assert_held(&dev->lock);
 	err = device_create_file(disk_to_dev(dev->disk), &dev_attr_pid);
 	dev->pid_file = !err;
 	if (!err && dev->config.backend) {
@@ -406,7 +435,6 @@ static int add_files(struct nbd_device *dev)
 	return err;
 }
 
-/* Without the lock: removal waits for readers, and these take it */
 static void remove_files(struct nbd_device *dev)
 {
 	if (dev->pid_file)
@@ -440,18 +468,20 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 	/* Here, since a change of the I/O scheduler brings it back */
 	nbd_compat_no_throttling(disk);
 
-	/* Held to the end: from LIVE on anybody may want to take it down again */
+	err = add_files(dev);
+	if (err) {
+		snprintf(why, len, "cannot make its files in sysfs: error %d", -err);
+		return err;
+	}
+
+	mutex_lock(&dev->uevent_lock);
+	/* No memory under this one: who takes a device down to get some waits for it */
 	mutex_lock(&dev->lock);
 	if (dev->abort) {
 		mutex_unlock(&dev->lock);
+		mutex_unlock(&dev->uevent_lock);
 		snprintf(why, len, "connect was interrupted");
 		return -ECANCELED;
-	}
-	err = add_files(dev);
-	if (err) {
-		mutex_unlock(&dev->lock);
-		snprintf(why, len, "cannot make its files in sysfs: error %d", -err);
-		return err;
 	}
 	/* Before the first page goes out */
 	if (dev->config.flags & NBDX_FLAG_SWAP)
@@ -467,10 +497,12 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 	spin_unlock_bh(&dev->queue.lock);
 	if (disk->minors > 1)
 		set_bit(GD_NEED_PART_SCAN, &disk->state);
-	if (!set_capacity_and_notify(disk, size >> SECTOR_SHIFT))
-		kobject_uevent(&disk_to_dev(disk)->kobj, KOBJ_CHANGE);
+	set_capacity(disk, size >> SECTOR_SHIFT);
 	say_live(dev);
 	mutex_unlock(&dev->lock);
+	/* By now it may have been taken down again, which tells the world as well */
+	kobject_uevent(&disk_to_dev(disk)->kobj, KOBJ_CHANGE);
+	mutex_unlock(&dev->uevent_lock);
 	return 0;
 }
 
@@ -601,6 +633,10 @@ static void release(struct nbd_device *dev)
 static int may_connect(struct nbd_device *dev, char *why, size_t len)
 {
 	lockdep_assert_held(&dev->lock);
+	if (dev->state == NBDX_STATE_TEARDOWN) {
+		snprintf(why, len, "device is still being disconnected");
+		return -EBUSY;
+	}
 	if (dev->state != NBDX_STATE_FREE) {
 		snprintf(why, len, "device is connected already");
 		return -EBUSY;
@@ -629,6 +665,7 @@ static int may_connect(struct nbd_device *dev, char *why, size_t len)
  * @export: what it is, for sockets handed over; NULL: the handshake tells
  * @socks: @config.nr_links sockets handed over, or NULL; those that were taken
  *	   are set to NULL
+ * @connection: set to what names the connection for nbd_device_disconnect(), or NULL
  * @why: set to a clause when it fails
  * @len: its size
  *
@@ -637,8 +674,8 @@ static int may_connect(struct nbd_device *dev, char *why, size_t len)
  * Return: 0, -EBUSY if the device is not free, or another -errno.
  */
 int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
-		       const struct nbd_export *export, struct socket **socks, char *why,
-		       size_t len)
+		       const struct nbd_export *export, struct socket **socks, u64 *connection,
+		       char *why, size_t len)
 {
 	int err;
 
@@ -656,6 +693,9 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 		return err;
 	}
 	WRITE_ONCE(dev->state, NBDX_STATE_SETUP);
+	dev->connection++;
+	if (connection)
+		*connection = dev->connection;
 	dev->config = *config;
 	memset(config, 0, sizeof(*config));
 	dev->abort = false;
@@ -681,17 +721,14 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 	return err;
 }
 
-/**
- * nbd_device_teardown() - TEARDOWN to FREE
- * @dev: the device, which the caller has moved to TEARDOWN
- *
- * Context: process.  Takes bounded time, whatever the server does: every
- * request that is left fails.
+/*
+ * The first half of a teardown: every request that is left fails.  Waits for our
+ * own threads only, so that it takes bounded time whatever the server does, and
+ * however short memory is.
  */
-void nbd_device_teardown(struct nbd_device *dev)
+static void cut(struct nbd_device *dev)
 {
 	struct gendisk *disk = dev->disk;
-	bool destroy = dev->config.client_flags & NBD_CFLAG_DESTROY_ON_DISCONNECT;
 
 	spin_lock_bh(&dev->queue.lock);
 	dev->queue.dead = true;
@@ -701,11 +738,22 @@ void nbd_device_teardown(struct nbd_device *dev)
 	blk_mq_quiesce_queue(disk->queue);
 	blk_mq_unquiesce_queue(disk->queue);
 
-	/* First, since whoever holds sysfs's lock may wait for I/O */
 	release_links(dev);
-	remove_files(dev);
 	pr_info("%s: disconnected\n", disk->disk_name);
+}
 
+/*
+ * The second half, TEARDOWN to FREE.  Waits for locks of sysfs and of the block
+ * layer, and who holds these may wait for memory, and so for another device that
+ * is to be taken down next.
+ */
+static void clear_away(struct nbd_device *dev)
+{
+	struct gendisk *disk = dev->disk;
+	bool destroy = dev->config.client_flags & NBD_CFLAG_DESTROY_ON_DISCONNECT;
+	unsigned int noio = memalloc_noio_save();
+
+	remove_files(dev);
 	mutex_lock(&disk->open_mutex);
 	/* The process in NBD_DO_IT has it open by right */
 	WRITE_ONCE(dev->stale, disk_openers(disk) > dev->config.do_it);
@@ -716,24 +764,62 @@ void nbd_device_teardown(struct nbd_device *dev)
 	}
 	mutex_unlock(&disk->open_mutex);
 	release(dev);
+	memalloc_noio_restore(noio);
 	/* Not here: it waits for memory, and others may wait for our caller */
 	if (destroy && !queue_work(nbd_workqueue, &nbd_device_hold(dev)->forget_work))
 		nbd_device_put(dev);
+}
+
+static void teardown_work(struct work_struct *work)
+{
+	struct nbd_device *dev = container_of(work, struct nbd_device, teardown_work);
+
+	clear_away(dev);
+	nbd_device_put(dev);
+}
+
+/**
+ * nbd_device_teardown() - TEARDOWN to FREE
+ * @dev: the device, which the caller has moved to TEARDOWN
+ *
+ * Context: process, and none for which others wait: see clear_away().
+ */
+void nbd_device_teardown(struct nbd_device *dev)
+{
+	cut(dev);
+	clear_away(dev);
+}
+
+/* Its requests have ended, or are about to: the rest is worth a wait, but no long one */
+static int await_teardown(struct nbd_device *dev)
+{
+	long left = wait_event_killable_timeout(dev->setup,
+						READ_ONCE(dev->state) != NBDX_STATE_TEARDOWN,
+						TEARDOWN_PATIENCE * HZ);
+
+	return min(left, 0L);
 }
 
 /**
  * nbd_device_disconnect() - LIVE to FREE, or a connect given up
  * @dev: the device
  * @force: although it is open
+ * @connection: which one, as nbd_device_connect() has said; 0: whichever it has
  *
- * Return: 0, -ENOTCONN if it is FREE, -EBUSY if it is in use, -ERESTARTSYS if
- * the caller was killed while somebody else took it down.
+ * Context: process.  Takes bounded time.  When memory is very short, the device may
+ * not be FREE yet: it is in TEARDOWN then, with all its requests ended.
+ * Return: 0, -ENOTCONN if it is FREE or has another connection, -EBUSY if it is in
+ * use, -ERESTARTSYS if the caller was killed while it waited for FREE.
  */
-int nbd_device_disconnect(struct nbd_device *dev, bool force)
+int nbd_device_disconnect(struct nbd_device *dev, bool force, u64 connection)
 {
 	int err = 0;
 
 	mutex_lock(&dev->lock);
+	if (connection && connection != dev->connection) {
+		mutex_unlock(&dev->lock);
+		return -ENOTCONN;
+	}
 	switch (dev->state) {
 	case NBDX_STATE_FREE:
 		err = -ENOTCONN;
@@ -744,9 +830,7 @@ int nbd_device_disconnect(struct nbd_device *dev, bool force)
 		break;
 	case NBDX_STATE_TEARDOWN:
 		mutex_unlock(&dev->lock);
-		/* Takes bounded time */
-		return wait_event_killable(dev->setup,
-					   READ_ONCE(dev->state) != NBDX_STATE_TEARDOWN);
+		return await_teardown(dev);
 	case NBDX_STATE_LIVE:
 		if (dev->config.do_it) {
 			/* The process in NBD_DO_IT has it open and takes it down */
@@ -765,8 +849,10 @@ int nbd_device_disconnect(struct nbd_device *dev, bool force)
 		if (err)
 			break;
 		mutex_unlock(&dev->lock);
-		nbd_device_teardown(dev);
-		return 0;
+		cut(dev);
+		if (!queue_work(nbd_workqueue, &nbd_device_hold(dev)->teardown_work))
+			nbd_device_put(dev);
+		return await_teardown(dev);
 	}
 	mutex_unlock(&dev->lock);
 	return err;

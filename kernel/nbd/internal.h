@@ -13,6 +13,7 @@
  * Lock order, outermost first:
  *
  *   create_lock          main.c, devices come and go (mutex)
+ *   nbd_device.uevent_lock  it is said that one is LIVE (mutex)
  *   nbd_device.lock      configuration and state of one (mutex)
  *   disk->open_mutex     block layer's: opens against disconnects
  *   devices_lock         main.c, list of devices (spinlock)
@@ -403,9 +404,12 @@ struct nbd_config {
  * @index: N
  * @disk: the gendisk
  * @tags: blk-mq's
+ * @uevent_lock: its kobject stays in its place: held from before LIVE until that has
+ *		 been said, and by who removes it
  * @lock: serialises control: @state, @config, @links, @export
  * @state: NBDX_STATE_*; who sets SETUP or TEARDOWN owns the device until it
  *	   sets another
+ * @connection: counts these, from 1 on
  * @config: valid unless FREE
  * @links: @config.nr_links of them, unless FREE; freed only after queue_rq
  *	   can no longer see them
@@ -432,6 +436,7 @@ struct nbd_config {
  * @stale: disconnected by force, and whoever had it open has it open still
  * @ioctl: what the NBD_* ioctls have set for the next NBD_DO_IT, under @lock
  * @close_work: disconnects after the last close, NBD_CFLAG_DISCONNECT_ON_CLOSE
+ * @teardown_work: the second half of a teardown by DISCONNECT; has a reference
  * @forget_work: removes it after a disconnect, NBD_CFLAG_DESTROY_ON_DISCONNECT
  * @debugfs: directory
  */
@@ -440,8 +445,10 @@ struct nbd_device {
 	struct gendisk *disk;
 	struct blk_mq_tag_set tags;
 
-	struct mutex lock;	/* state, config, links, export, ioctl */
+	struct mutex uevent_lock;
+	struct mutex lock;	/* state, connection, config, links, export, ioctl */
 	unsigned int state;
+	u64 connection;
 	struct nbd_config config;
 	struct nbd_link *links[NBDX_MAX_LINKS];
 	unsigned int nr_links;
@@ -474,6 +481,7 @@ struct nbd_device {
 	} ioctl;
 
 	struct work_struct close_work;
+	struct work_struct teardown_work;
 	struct work_struct forget_work;
 	struct dentry *debugfs;
 };
@@ -490,6 +498,7 @@ void nbd_memalloc_put(void);
 /* device.c */
 struct nbd_device *nbd_device_add(int index, const char *prefix, unsigned int part_shift);
 void nbd_device_remove(struct nbd_device *dev);
+void nbd_devices_await(void);
 /**
  * nbd_device_hold() - take one more reference
  * @dev: the device, to which the caller has one, or with devices_lock held
@@ -517,8 +526,8 @@ int nbd_device_check_export(struct nbd_device *dev, const struct nbd_export *exp
 			    char *why, size_t len);
 int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 		       const struct nbd_export *export, struct socket **socks,
-		       char *why, size_t len);
-int nbd_device_disconnect(struct nbd_device *dev, bool force);
+		       u64 *connection, char *why, size_t len);
+int nbd_device_disconnect(struct nbd_device *dev, bool force, u64 connection);
 void nbd_device_teardown(struct nbd_device *dev);
 int nbd_device_hand_over(struct nbd_device *dev, struct socket *sock);
 void nbd_config_clear(struct nbd_config *config);

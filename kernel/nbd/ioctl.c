@@ -79,9 +79,6 @@ static int take_config(struct nbd_device *dev, struct nbd_config *config,
 {
 	if (!dev->ioctl.nr_socks || !dev->ioctl.size)
 		return -EINVAL;
-	config->export = kstrdup("", GFP_KERNEL);
-	if (!config->export)
-		return -ENOMEM;
 	config->net = get_net(sock_net(dev->ioctl.socks[0]->sk));
 	config->nr_links = dev->ioctl.nr_socks;
 	config->do_it = true;
@@ -118,13 +115,19 @@ static int do_it(struct nbd_device *dev)
 	char why[256];
 	int err;
 
+	/* Before the lock, for which handlers wait */
+	config.export = kstrdup("", GFP_KERNEL);
+	if (!config.export)
+		return -ENOMEM;
 	mutex_lock(&dev->lock);
 	err = dev->state == NBDX_STATE_FREE ? take_config(dev, &config, &export, socks) : -EBUSY;
 	mutex_unlock(&dev->lock);
-	if (err)
+	if (err) {
+		nbd_config_clear(&config);
 		return err;
+	}
 
-	err = nbd_device_connect(dev, &config, &export, socks, why, sizeof(why));
+	err = nbd_device_connect(dev, &config, &export, socks, NULL, why, sizeof(why));
 	nbd_config_clear(&config);
 	for (i = 0; i < NBDX_MAX_LINKS; i++)
 		if (socks[i])

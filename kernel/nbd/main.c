@@ -175,6 +175,7 @@ void nbd_device_forget(struct work_struct *work)
 
 	/* Its number is not given to another before the last trace is gone */
 	mutex_lock(&create_lock);
+	mutex_lock(&dev->uevent_lock);
 	mutex_lock(&dev->lock);
 	spin_lock(&devices_lock);
 	gone = dev->state == NBDX_STATE_FREE && !dev->gone;
@@ -188,6 +189,7 @@ void nbd_device_forget(struct work_struct *work)
 		idr_remove(&devices, dev->index);
 		spin_unlock(&devices_lock);
 	}
+	mutex_unlock(&dev->uevent_lock);
 	mutex_unlock(&create_lock);
 	nbd_device_put(dev);
 }
@@ -378,6 +380,7 @@ static void __exit nbd_exit(void)
 	nbd_netfilter_exit();
 	destroy_workqueue(nbd_workqueue);
 	remove_all();
+	nbd_devices_await();
 	nbd_debugfs_exit();
 	nbd_neighbour_exit();
 	nbd_oom_unregister();

@@ -158,12 +158,12 @@ static void free_job(struct connect_job *job)
 }
 
 /* Return: 0 or -errno, -EBUSY if somebody has it open for longer than udev would */
-static int disconnect_patiently(struct nbd_device *dev, bool force)
+static int disconnect_patiently(struct nbd_device *dev, bool force, u64 connection)
 {
 	int waited, err;
 
 	for (waited = 0;; waited += BUSY_INTERVAL) {
-		err = nbd_device_disconnect(dev, force);
+		err = nbd_device_disconnect(dev, force, connection);
 		if (err != -EBUSY || waited >= BUSY_PATIENCE)
 			return err;
 		if (msleep_interruptible(BUSY_INTERVAL))
@@ -177,13 +177,15 @@ static void run_connect(struct work_struct *work)
 	char why[256], text[ACK_TEXT_MAX];
 	struct nbd_device *dev;
 	int err, sent, tries;
+	u64 connection;
 
 	for (tries = 1;; tries++) {
 		dev = job->index < 0 ? nbd_device_get_free() : nbd_device_get(job->index, true);
 		if (IS_ERR(dev))
 			break;
 		err = nbd_device_connect(dev, &job->config, job->nr_socks ? &job->export : NULL,
-					 job->nr_socks ? job->socks : NULL, why, sizeof(why));
+					 job->nr_socks ? job->socks : NULL, &connection, why,
+					 sizeof(why));
 		/* Somebody else was given the same one and was faster, or took it away */
 		if (err != -EBUSY || !job->config.net || tries == CONNECT_TRIES ||
 		    (job->index >= 0 && !READ_ONCE(dev->gone)))
@@ -205,7 +207,7 @@ static void run_connect(struct work_struct *work)
 		if (sent == -ECONNREFUSED) {
 			pr_info("%s: nobody waits for the connection any longer\n",
 				dev->disk->disk_name);
-			disconnect_patiently(dev, false);
+			disconnect_patiently(dev, false, connection);
 		}
 		acknowledge(job, 0, "");
 	}
@@ -319,7 +321,7 @@ static int nbd_disconnect(struct sk_buff *skb, struct genl_info *info)
 	dev = find_device(info);
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
-	err = disconnect_patiently(dev, force);
+	err = disconnect_patiently(dev, force, 0);
 	if (err == -EBUSY)
 		nbd_attr_say(info, "%s is in use", dev->disk->disk_name);
 	if (err == -ENOTCONN)

@@ -56,6 +56,11 @@ busy() {
 	swapon /dev/nb0
 	refuse 'disconnect is refused while it is swap' 'in use|busy' nbd-client -d /dev/nb0
 	refuse 'module unload is refused while configured' '' rmmod nbd
+	nbd-client -d /dev/nb0 2> /dev/null &
+	# PF_MEMALLOC_NOIO, as long as it waits for an opener that may go away
+	check 'who disconnects asks for no memory that is swapped out for it' until_true 5 \
+		awk '{ exit !(int($9 / 524288) % 2) }' /proc/$!/stat
+	wait $! || :
 	swapoff /dev/nb0
 	refuse 'module unload is refused while connected and idle' '' rmmod nbd
 	exec 5< /dev/nb0
