@@ -445,7 +445,7 @@ struct nbd_device {
 	struct gendisk *disk;
 	struct blk_mq_tag_set tags;
 
-	struct mutex uevent_lock;
+	struct mutex uevent_lock;	/* the place of its kobject */
 	struct mutex lock;	/* state, connection, config, links, export, ioctl */
 	unsigned int state;
 	u64 connection;
