@@ -168,6 +168,29 @@ def replaced_file():
     s.stop()
 
 
+def resized():
+    """a file that has grown or shrunk: who connects again sees its size, others keep theirs"""
+    file = os.path.join(DIR, "resized.img")
+    with open(file, "wb") as f:
+        f.truncate(SIZE)
+    s = Server(export("a", file))
+    old = s.client()
+    assert old.start(b"a")[0] == SIZE
+    os.truncate(file, 2 * SIZE)
+    new = s.client()
+    assert new.start(b"a")[0] == 2 * SIZE
+    assert new.write(2 * SIZE - 512, b"n" * 512) == 0
+    assert old.write(SIZE, b"o" * 512) == ENOSPC and old.write(SIZE - 512, b"o" * 512) == 0
+    assert new.read(SIZE - 512, 1024) == b"o" * 512 + bytes(512)
+    os.truncate(file, SIZE)
+    assert s.client().start(b"a")[0] == SIZE
+    new.send(new.header(READ, SIZE, 512))
+    assert new.reply(512)[0] == EIO
+    assert new.read(SIZE - 512, 512) == b"o" * 512
+    s.stop()
+    os.unlink(file)
+
+
 def max_connections():
     """maxconnections counts live connections: a place is free again after a disconnect"""
     s = Server(export("m", more="maxconnections = 2\n") + export("n"))
@@ -764,7 +787,7 @@ def not_locked():
 
 
 CHECKS = (term_idle, term_drains, term_options, term_twice, kill_and_restart, reload, default_export,
-          replaced_file, max_connections, max_clients, per_address, per_address_of_all,
+          replaced_file, resized, max_connections, max_clients, per_address, per_address_of_all,
           handshake_deadline, idle_timeout, descriptors, access,
           missing_file, no_space, block_device, direct_file, not_direct,
           stable_storage, slow_requests, daemon, inetd, privileges,
