@@ -64,7 +64,7 @@ void nbd_device_release(struct gendisk *disk)
 		return;
 	/* Not here: the device's lock comes before open_mutex */
 	nbd_device_hold(dev);
-	if (!queue_work(nbd_workqueue, &dev->close_work))
+	if (!queue_work(nbd_teardown_workqueue, &dev->close_work))
 		nbd_device_put(dev);
 }
 
@@ -88,10 +88,12 @@ static void device_free(struct gendisk *disk)
 
 	nbd_config_clear(&dev->config);
 	mutex_destroy(&dev->lock);
-	mutex_destroy(&dev->uevent_lock);
 	kfree(dev);
+	/* The module's end waits for readers, and so for all of this but the return */
+	rcu_read_lock();
 	if (atomic_dec_and_test(&disks))
 		wake_up_all(&disks_gone);
+	rcu_read_unlock();
 }
 
 /**
@@ -131,6 +133,7 @@ static bool in_use(struct nbd_device *dev)
 }
 
 static void teardown_work(struct work_struct *work);
+static void uevent_work(struct work_struct *work);
 
 static void close_work(struct work_struct *work)
 {
@@ -213,11 +216,11 @@ struct nbd_device *nbd_device_add(int index, const char *prefix, unsigned int pa
 		return ERR_PTR(-ENOMEM);
 	dev->index = index;
 	mutex_init(&dev->lock);
-	mutex_init(&dev->uevent_lock);
 	init_waitqueue_head(&dev->setup);
 	nbd_queue_init(&dev->queue);
 	INIT_WORK(&dev->close_work, close_work);
 	INIT_WORK(&dev->teardown_work, teardown_work);
+	INIT_WORK(&dev->uevent_work, uevent_work);
 	INIT_WORK(&dev->forget_work, nbd_device_forget);
 
 	dev->tags.ops = &nbd_mq_ops;
@@ -261,7 +264,6 @@ err_disk:
 	blk_mq_free_tag_set(&dev->tags);
 err_tags:
 	mutex_destroy(&dev->lock);
-	mutex_destroy(&dev->uevent_lock);
 	kfree(dev);
 	return ERR_PTR(err);
 }
@@ -445,6 +447,15 @@ static void remove_files(struct nbd_device *dev)
 	dev->backend_file = false;
 }
 
+/* It is LIVE, or has been and was taken down again, which tells the world as well */
+static void uevent_work(struct work_struct *work)
+{
+	struct nbd_device *dev = container_of(work, struct nbd_device, uevent_work);
+
+	kobject_uevent(&disk_to_dev(dev->disk)->kobj, KOBJ_CHANGE);
+	nbd_device_put(dev);
+}
+
 /* Show the device to the world: from here on requests come */
 static int go_live(struct nbd_device *dev, char *why, size_t len)
 {
@@ -474,12 +485,10 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 		return err;
 	}
 
-	mutex_lock(&dev->uevent_lock);
 	/* No memory under this one: who takes a device down to get some waits for it */
 	mutex_lock(&dev->lock);
 	if (dev->abort) {
 		mutex_unlock(&dev->lock);
-		mutex_unlock(&dev->uevent_lock);
 		snprintf(why, len, "connect was interrupted");
 		return -ECANCELED;
 	}
@@ -499,10 +508,10 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 		set_bit(GD_NEED_PART_SCAN, &disk->state);
 	set_capacity(disk, size >> SECTOR_SHIFT);
 	say_live(dev);
+	/* Not here: it takes memory, and NBD_DO_IT is to be there for whoever ends it */
+	if (!queue_work(nbd_workqueue, &nbd_device_hold(dev)->uevent_work))
+		nbd_device_put(dev);
 	mutex_unlock(&dev->lock);
-	/* By now it may have been taken down again, which tells the world as well */
-	kobject_uevent(&disk_to_dev(disk)->kobj, KOBJ_CHANGE);
-	mutex_unlock(&dev->uevent_lock);
 	return 0;
 }
 
@@ -623,10 +632,11 @@ static void release(struct nbd_device *dev)
 	nbd_config_clear(&dev->config);
 	dev->export_known = false;
 	memset(&dev->export, 0, sizeof(dev->export));
+	/* Before anybody is told: the module can be unloaded then.  It waits for our callers. */
+	module_put(THIS_MODULE);
 	WRITE_ONCE(dev->state, NBDX_STATE_FREE);
 	mutex_unlock(&dev->lock);
 	wake_up_all(&dev->setup);
-	module_put(THIS_MODULE);
 }
 
 /* With a reference to the module on success */
@@ -714,8 +724,8 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 	if (err) {
 		if (!why[0])
 			snprintf(why, len, "error %d", -err);
-		remove_files(dev);
 		release_links(dev);
+		remove_files(dev);
 		release(dev);
 	}
 	return err;
@@ -763,6 +773,8 @@ static void clear_away(struct nbd_device *dev)
 		kobject_uevent(&disk_to_dev(disk)->kobj, KOBJ_CHANGE);
 	}
 	mutex_unlock(&disk->open_mutex);
+	if (destroy)
+		dev->forget = dev->connection;
 	release(dev);
 	memalloc_noio_restore(noio);
 	/* Not here: it waits for memory, and others may wait for our caller */
@@ -790,14 +802,21 @@ void nbd_device_teardown(struct nbd_device *dev)
 	clear_away(dev);
 }
 
-/* Its requests have ended, or are about to: the rest is worth a wait, but no long one */
-static int await_teardown(struct nbd_device *dev)
+static bool over(struct nbd_device *dev, u64 connection)
 {
-	long left = wait_event_killable_timeout(dev->setup,
-						READ_ONCE(dev->state) != NBDX_STATE_TEARDOWN,
+	return READ_ONCE(dev->state) == NBDX_STATE_FREE ||
+	       READ_ONCE(dev->connection) != connection;
+}
+
+/* Its requests have ended, or are about to: the rest is worth a wait, but no long one */
+static int await_end(struct nbd_device *dev, u64 connection)
+{
+	long left = wait_event_killable_timeout(dev->setup, over(dev, connection),
 						TEARDOWN_PATIENCE * HZ);
 
-	return min(left, 0L);
+	if (left < 0)
+		return left;
+	return left ? 0 : -EINPROGRESS;
 }
 
 /**
@@ -806,20 +825,21 @@ static int await_teardown(struct nbd_device *dev)
  * @force: although it is open
  * @connection: which one, as nbd_device_connect() has said; 0: whichever it has
  *
- * Context: process.  Takes bounded time.  When memory is very short, the device may
- * not be FREE yet: it is in TEARDOWN then, with all its requests ended.
+ * Context: process.  Takes bounded time.
  * Return: 0, -ENOTCONN if it is FREE or has another connection, -EBUSY if it is in
- * use, -ERESTARTSYS if the caller was killed while it waited for FREE.
+ * use, -EINPROGRESS if it is being taken down and not FREE yet, as when memory is
+ * very short, -ERESTARTSYS if the caller was killed while it waited for that.
  */
 int nbd_device_disconnect(struct nbd_device *dev, bool force, u64 connection)
 {
 	int err = 0;
 
 	mutex_lock(&dev->lock);
-	if (connection && connection != dev->connection) {
-		mutex_unlock(&dev->lock);
-		return -ENOTCONN;
-	}
+	if (connection && connection != dev->connection)
+		err = -ENOTCONN;
+	connection = dev->connection;
+	if (err)
+		goto out;
 	switch (dev->state) {
 	case NBDX_STATE_FREE:
 		err = -ENOTCONN;
@@ -830,7 +850,7 @@ int nbd_device_disconnect(struct nbd_device *dev, bool force, u64 connection)
 		break;
 	case NBDX_STATE_TEARDOWN:
 		mutex_unlock(&dev->lock);
-		return await_teardown(dev);
+		return await_end(dev, connection);
 	case NBDX_STATE_LIVE:
 		if (dev->config.do_it) {
 			/* The process in NBD_DO_IT has it open and takes it down */
@@ -840,7 +860,8 @@ int nbd_device_disconnect(struct nbd_device *dev, bool force, u64 connection)
 			}
 			WRITE_ONCE(dev->abort, true);
 			wake_up_all(&dev->setup);
-			break;
+			mutex_unlock(&dev->lock);
+			return await_end(dev, connection);
 		}
 		if (force)
 			WRITE_ONCE(dev->state, NBDX_STATE_TEARDOWN);
@@ -850,10 +871,11 @@ int nbd_device_disconnect(struct nbd_device *dev, bool force, u64 connection)
 			break;
 		mutex_unlock(&dev->lock);
 		cut(dev);
-		if (!queue_work(nbd_workqueue, &nbd_device_hold(dev)->teardown_work))
+		if (!queue_work(nbd_teardown_workqueue, &nbd_device_hold(dev)->teardown_work))
 			nbd_device_put(dev);
-		return await_teardown(dev);
+		return await_end(dev, connection);
 	}
+out:
 	mutex_unlock(&dev->lock);
 	return err;
 }

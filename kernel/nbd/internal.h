@@ -13,7 +13,6 @@
  * Lock order, outermost first:
  *
  *   create_lock          main.c, devices come and go (mutex)
- *   nbd_device.uevent_lock  it is said that one is LIVE (mutex)
  *   nbd_device.lock      configuration and state of one (mutex)
  *   disk->open_mutex     block layer's: opens against disconnects
  *   devices_lock         main.c, list of devices (spinlock)
@@ -404,8 +403,6 @@ struct nbd_config {
  * @index: N
  * @disk: the gendisk
  * @tags: blk-mq's
- * @uevent_lock: its kobject stays in its place: held from before LIVE until that has
- *		 been said, and by who removes it
  * @lock: serialises control: @state, @config, @links, @export
  * @state: NBDX_STATE_*; who sets SETUP or TEARDOWN owns the device until it
  *	   sets another
@@ -437,6 +434,8 @@ struct nbd_config {
  * @ioctl: what the NBD_* ioctls have set for the next NBD_DO_IT, under @lock
  * @close_work: disconnects after the last close, NBD_CFLAG_DISCONNECT_ON_CLOSE
  * @teardown_work: the second half of a teardown by DISCONNECT; has a reference
+ * @uevent_work: tells the world that it is LIVE; has a reference
+ * @forget: @connection after which @forget_work was queued (lock)
  * @forget_work: removes it after a disconnect, NBD_CFLAG_DESTROY_ON_DISCONNECT
  * @debugfs: directory
  */
@@ -445,10 +444,10 @@ struct nbd_device {
 	struct gendisk *disk;
 	struct blk_mq_tag_set tags;
 
-	struct mutex uevent_lock;	/* the place of its kobject */
 	struct mutex lock;	/* state, connection, config, links, export, ioctl */
 	unsigned int state;
 	u64 connection;
+	u64 forget;
 	struct nbd_config config;
 	struct nbd_link *links[NBDX_MAX_LINKS];
 	unsigned int nr_links;
@@ -482,12 +481,13 @@ struct nbd_device {
 
 	struct work_struct close_work;
 	struct work_struct teardown_work;
+	struct work_struct uevent_work;
 	struct work_struct forget_work;
 	struct dentry *debugfs;
 };
 
 /* main.c */
-extern struct workqueue_struct *nbd_workqueue;
+extern struct workqueue_struct *nbd_workqueue, *nbd_teardown_workqueue;
 struct nbd_device *nbd_device_get(int index, bool create);
 struct nbd_device *nbd_device_get_free(void);
 struct nbd_device *nbd_device_get_next(int *index);

@@ -37,7 +37,7 @@ static DEFINE_SPINLOCK(devices_lock);
 static DEFINE_IDR(devices);
 static unsigned int part_shift;
 
-struct workqueue_struct *nbd_workqueue;
+struct workqueue_struct *nbd_workqueue, *nbd_teardown_workqueue;
 
 /* Return: the device, with the reference of the list and one for the caller */
 static struct nbd_device *create(int index)
@@ -175,21 +175,22 @@ void nbd_device_forget(struct work_struct *work)
 
 	/* Its number is not given to another before the last trace is gone */
 	mutex_lock(&create_lock);
-	mutex_lock(&dev->uevent_lock);
 	mutex_lock(&dev->lock);
 	spin_lock(&devices_lock);
-	gone = dev->state == NBDX_STATE_FREE && !dev->gone;
+	gone = dev->state == NBDX_STATE_FREE && !dev->gone && dev->forget == dev->connection;
 	if (gone)
 		WRITE_ONCE(dev->gone, true);
 	spin_unlock(&devices_lock);
 	mutex_unlock(&dev->lock);
 	if (gone) {
+		/* Its event finds no place any longer, and the removal has one of its own */
+		if (cancel_work_sync(&dev->uevent_work))
+			nbd_device_put(dev);
 		nbd_device_remove(dev);
 		spin_lock(&devices_lock);
 		idr_remove(&devices, dev->index);
 		spin_unlock(&devices_lock);
 	}
-	mutex_unlock(&dev->uevent_lock);
 	mutex_unlock(&create_lock);
 	nbd_device_put(dev);
 }
@@ -337,9 +338,14 @@ static int __init nbd_init(void)
 		return err;
 	nbd_lockdep_prime();
 	/* Connects and closes only: never on the I/O or recovery path */
+	err = -ENOMEM;
 	nbd_workqueue = alloc_workqueue("nbd-control", WQ_UNBOUND, 0);
 	if (!nbd_workqueue)
-		return -ENOMEM;
+		return err;
+	/* Not behind connects, which take as long as their servers */
+	nbd_teardown_workqueue = alloc_workqueue("nbd-teardown", WQ_UNBOUND, 0);
+	if (!nbd_teardown_workqueue)
+		goto err_teardown;
 	err = register_blkdev(NBD_MAJOR, "nbd");
 	if (err) {
 		pr_err("nbd: block major %d is taken: is another nbd driver loaded?\n", NBD_MAJOR);
@@ -367,6 +373,8 @@ err_neighbour:
 err_oom:
 	unregister_blkdev(NBD_MAJOR, "nbd");
 err_blkdev:
+	destroy_workqueue(nbd_teardown_workqueue);
+err_teardown:
 	destroy_workqueue(nbd_workqueue);
 	return err;
 }
@@ -375,6 +383,8 @@ err_blkdev:
 static void __exit nbd_exit(void)
 {
 	nbd_netlink_unregister();
+	/* First, as it queues work on the other */
+	destroy_workqueue(nbd_teardown_workqueue);
 	cancel_delayed_work_sync(&memalloc_work);
 	memalloc_expire(NULL);
 	nbd_netfilter_exit();

@@ -324,7 +324,10 @@ static int nbd_disconnect(struct sk_buff *skb, struct genl_info *info)
 	err = disconnect_patiently(dev, force, 0);
 	if (err == -EBUSY)
 		nbd_attr_say(info, "%s is in use", dev->disk->disk_name);
-	if (err == -ENOTCONN)
+	if (err == -EINPROGRESS)
+		nbd_attr_say(info, "%s: its requests have ended, but it is not free yet",
+			     dev->disk->disk_name);
+	if (err == -ENOTCONN || err == -EINPROGRESS)
 		err = 0;	/* as mainline: that is what was asked for */
 	nbd_device_put(dev);
 	return err;
