@@ -835,11 +835,11 @@ int nbd_device_disconnect(struct nbd_device *dev, bool force, u64 connection)
 	int err = 0;
 
 	mutex_lock(&dev->lock);
-	if (connection && connection != dev->connection)
-		err = -ENOTCONN;
+	if (connection && connection != dev->connection) {
+		mutex_unlock(&dev->lock);
+		return -ENOTCONN;
+	}
 	connection = dev->connection;
-	if (err)
-		goto out;
 	switch (dev->state) {
 	case NBDX_STATE_FREE:
 		err = -ENOTCONN;
@@ -875,7 +875,6 @@ int nbd_device_disconnect(struct nbd_device *dev, bool force, u64 connection)
 			nbd_device_put(dev);
 		return await_end(dev, connection);
 	}
-out:
 	mutex_unlock(&dev->lock);
 	return err;
 }
