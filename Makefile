@@ -96,7 +96,20 @@ $(B)/tests/fuzz_%: $(B)/fuzzobj/tests/fuzz/fuzz_%.o $(call obj,$(B)/fuzzobj,$(PA
 
 .PHONY: tests
 tests: all $(UNIT:%=$(B)/tests/%) $(FUZZ:%=$(B)/tests/%) $(B)/san/nbd-client $(B)/san/nbd-server \
-	$(B)/tsan/nbd-server
+	$(B)/tsan/nbd-server $(B)/bench/probe
+
+# What measures the server beside others: no test, and not for a busy machine
+$(B)/bench/probe: tests/bench/probe.c
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(NBD_CFLAGS) $(CFLAGS) -MMD -o $@ $< -pthread
+
+.PHONY: bench-server
+bench-server:
+	$(Q)tests/deps gnuplot-nox
+	$(Q)$(MAKE) all $(B)/bench/probe
+	$(Q)tests/bench/server --json $(B)/bench/server.json --plot Documentation/bench-server.svg \
+		--page Documentation/bench-server.md $(BENCH)
 
 # The module is built in a copy of its sources, so that several kernels can be
 # built side by side and the tree stays clean.
@@ -165,6 +178,7 @@ help:
 	@echo 'make demo           a diskless guest that swaps over TCP while its server is killed (root)'
 	@echo 'make check          every test (root)'
 	@echo 'make stress         VM scenarios; SCENARIOS="swap restart", or stress/run --help'
+	@echo 'make bench-server   nbd-server beside others, for half an hour; BENCH="--seconds 1", or tests/bench/server --help'
 	@echo 'make results        Documentation/results.md from build/stress/*.json, or from RESULTS="..."'
 	@echo 'make kernels        build patched-6.1, patched-6.12, debug-6.1 and debug-6.12 for stress/run --kernel'
 	@echo 'make deps           install what is missing from Debian (root)'
