@@ -49,6 +49,11 @@ basic() {
 	same 'size is gone' "$(cat /sys/block/nb0/size)" 0
 }
 
+# PF_MEMALLOC_NOIO
+no_io() {
+	awk '{ exit !(int($9 / 524288) % 2) }' "/proc/$1/stat"
+}
+
 # Every way in which somebody can hold the device
 busy() {
 	nbd-client "$HOST4" "$PORT" nb0 -N one > /dev/null
@@ -57,9 +62,8 @@ busy() {
 	refuse 'disconnect is refused while it is swap' 'in use|busy' nbd-client -d /dev/nb0
 	refuse 'module unload is refused while configured' '' rmmod nbd
 	nbd-client -d /dev/nb0 2> /dev/null &
-	# PF_MEMALLOC_NOIO, as long as it waits for an opener that may go away
-	check 'who disconnects asks for no memory that is swapped out for it' until_true 5 \
-		awk '{ exit !(int($9 / 524288) % 2) }' /proc/$!/stat
+	# As long as it waits for an opener that may go away
+	check 'who disconnects asks for no memory that is swapped out for it' until_true 5 no_io $!
 	wait $! || :
 	swapoff /dev/nb0
 	refuse 'module unload is refused while connected and idle' '' rmmod nbd
