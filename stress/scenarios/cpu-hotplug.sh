@@ -72,6 +72,11 @@ guest() {
 	swap_off 0
 }
 
+# Packets that have come from the guest
+sent() {
+	ip -n "$NS" -s -j link show tap0 | jq '.[0].stats64.rx.packets'
+}
+
 # asleep LEVEL: with the server killed before and restarted in the middle
 asleep() {
 	report_since "$FROM" | grep -q '^say sleeps$' || return 0
@@ -81,6 +86,9 @@ asleep() {
 	server_up swap
 	if ! report_wait "^say slept-$1" "$FROM" 60; then
 		not_ok "the guest is back from sleep as far as '$1'"
+		_sent=$(sent)
+		sleep 10
+		note "its network card sends $(($(sent) - _sent)) packets in 10 s"
 		return 0
 	fi
 	progress 30 "progress after sleep as far as '$1'"
