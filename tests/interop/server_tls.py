@@ -11,7 +11,7 @@ import time
 
 import nbd
 
-from serve import DIR, Server, attempt, running
+from serve import DIR, Server, run_checks, running
 from wire import (ABORT, ACK, DISC, ERR_INVALID, ERR_POLICY, ERR_TLS_REQD, ERR_UNKNOWN, EXPORT_NAME,
                   EXTENDED, GO, INFO, LIST, READ, SERVER, SET_META, STARTTLS, STRUCTURED, WRITE, X_SESSION,
                   Client, Closed)
@@ -552,8 +552,8 @@ CHECKS = (sessions, copies, nbdinfo, qemu, client_certificates, authority_for_so
 
 
 os.makedirs(HERE)
-with open(RANDOM, "wb") as random:
-    random.write(os.urandom(SIZE))
+with open(RANDOM, "wb") as noise:
+    noise.write(os.urandom(SIZE))
 run("cp", RANDOM, IMAGE)
 make_keys()
 run_checks(CHECKS)
