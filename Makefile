@@ -21,10 +21,12 @@ PKGS	:= libnl-3.0 libnl-genl-3.0 jansson glib-2.0 gnutls liburing libsystemd
 # System calls are filtered where this is there
 SECCOMP	:= $(shell pkg-config --exists libseccomp 2>/dev/null && echo libseccomp)
 PKGS	+= $(SECCOMP)
+# Images of Ceph are exported if librbd's headers are there: it is loaded when it is needed
+RBD	:= $(shell $(CC) -E -include rbd/librbd.h -x c /dev/null 2>/dev/null | grep -qw rbd_write_zeroes && echo rbd)
 WARN	:= -Wall -Wextra -Wshadow -Werror
 CFLAGS	?= -O2 -g
 NBD_CFLAGS = -std=c17 -D_GNU_SOURCE -DNBSWAP_VERSION='"$(VERSION)"' $(WARN) -I. -Icommon \
-	$(if $(SECCOMP),-DSRV_SECCOMP) -Ikernel/nbd/uapi $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+	$(if $(SECCOMP),-DSRV_SECCOMP) $(if $(RBD),-DSRV_RBD) -Ikernel/nbd/uapi $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 NBD_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -pthread
 
 # The client, the server and what they share; tests link everything but main.c

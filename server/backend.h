@@ -43,6 +43,8 @@ struct srv_backend {
 	/* Reads, writes and fdatasync() of this descriptor are what the operations do; or -1 */
 	int ring_fd;
 	bool in_memory;		      /* reading and writing it waits for no disk */
+	bool remote;		      /* it waits for other machines, perhaps for very long */
+	atomic_bool lost;	      /* it can never be used again: its connection is to end */
 	uint64_t id[2];		      /* the same for two that share their data */
 	const atomic_bool *cancelled; /* set by whoever opened it, or NULL */
 };

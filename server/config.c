@@ -103,6 +103,9 @@ static const struct key export_keys[] = {
 	{ "cowdir", KEY_STRING, IN_EXPORT(cowdir), 0, 0, NULL },
 	{ "prerun", KEY_STRING, IN_EXPORT(prerun), 0, 0, NULL },
 	{ "postrun", KEY_STRING, IN_EXPORT(postrun), 0, 0, NULL },
+	{ "cephuser", KEY_STRING, IN_EXPORT(cephuser), 0, 0, NULL },
+	{ "cephconf", KEY_STRING, IN_EXPORT(cephconf), 0, 0, NULL },
+	{ "rbd_takeover", KEY_BOOL, IN_EXPORT(rbd_takeover), 0, 0, NULL },
 	{ "swapdir", KEY_STRING, IN_EXPORT(swapdir), 0, 0, NULL },
 	{ "swapsize", KEY_SIZE, IN_EXPORT(swapsize), SRV_MIN_SWAP, 0, "at least 1m" },
 	{ "quota", KEY_SIZE, IN_EXPORT(quota), SRV_MIN_SWAP, 0, "at least 1m" },
@@ -133,6 +136,8 @@ static void export_free(void *p)
 	g_free(export->cowdir);
 	g_free(export->prerun);
 	g_free(export->postrun);
+	g_free(export->cephuser);
+	g_free(export->cephconf);
 	g_free(export->swapdir);
 	srv_swap_dir_put(export->dir);
 	g_free(export->nospace);
@@ -303,6 +308,7 @@ struct srv_export *srv_config_add(struct srv_config *config, const char *name)
 	export->flush = true;
 	export->fua = true;
 	export->trim = true;
+	export->rbd_takeover = true;
 	export->swapgrace = SRV_DEF_GRACE;
 	export->nospace = g_new0(struct srv_nospace, 1);
 	g_ptr_array_add(config->exports, export);
@@ -423,8 +429,43 @@ static bool check_kind(const struct srv_export *export, const char *where)
 	       check_hook("postrun", export->postrun, where);
 }
 
+static bool check_rbd(const struct srv_export *export, const char *where)
+{
+	const char *missing = srv_rbd_missing();
+
+	if (missing) {
+		nbd_err("%s: exportname = %s: %s", where, export->path, missing);
+		return false;
+	}
+	if (!srv_rbd_check_path(export->path)) {
+		nbd_err("%s: exportname = %s: give rbd:POOL/IMAGE or rbd:POOL/NAMESPACE/IMAGE",
+			where, export->path);
+		return false;
+	}
+	if (export->multifile || export->treefiles || export->temporary || export->copyonwrite ||
+	    export->direct) {
+		nbd_err("%s: exportname = %s: multifile, treefiles, temporary, copyonwrite and "
+			"direct are not for images of Ceph; remove them",
+			where, export->path);
+		return false;
+	}
+	if (export->cephconf && *export->cephconf != '/') {
+		nbd_err("%s: cephconf = %s: give an absolute path", where, export->cephconf);
+		return false;
+	}
+	return check_hook("prerun", export->prerun, where) &&
+	       check_hook("postrun", export->postrun, where);
+}
+
 bool srv_export_check(const struct srv_export *export, const char *where)
 {
+	if (!srv_export_is_rbd(export) &&
+	    (export->cephuser || export->cephconf || !export->rbd_takeover)) {
+		nbd_err("%s: cephuser, cephconf and rbd_takeover are for images of Ceph; give "
+			"exportname = rbd:POOL/IMAGE, or remove them",
+			where);
+		return false;
+	}
 	if (export->swapdir)
 		return check_swap(export, where);
 	if (export->swapsize || export->quota || export->preallocate ||
@@ -439,6 +480,8 @@ bool srv_export_check(const struct srv_export *export, const char *where)
 			where);
 		return false;
 	}
+	if (srv_export_is_rbd(export))
+		return check_rbd(export, where);
 	if (*export->path != '/') {
 		nbd_err("%s: exportname = %s: give an absolute path", where, export->path);
 		return false;
@@ -619,6 +662,10 @@ static void tidy(struct srv_export *export)
 		g_clear_pointer(&export->prerun, g_free);
 	if (export->postrun && !*export->postrun)
 		g_clear_pointer(&export->postrun, g_free);
+	if (export->cephuser && !*export->cephuser)
+		g_clear_pointer(&export->cephuser, g_free);
+	if (export->cephconf && !*export->cephconf)
+		g_clear_pointer(&export->cephconf, g_free);
 	if (export->cowdir && !*export->cowdir)
 		g_clear_pointer(&export->cowdir, g_free);
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "common/log.h"
+#include "server/backend-rbd.h"
 #include "server/nospace.h"
 
 #define SRV_DEF_CONFIG	  "/etc/nbd-server/config"
@@ -63,6 +64,10 @@ struct srv_export {
 	char *cowdir; /* or NULL: where the file is */
 	char *prerun; /* commands, see hook.h; or NULL */
 	char *postrun;
+	/* Images of Ceph, see backend-rbd.h: */
+	char *cephuser; /* or NULL */
+	char *cephconf; /* or NULL */
+	bool rbd_takeover;
 	/* Swap exports, see swap.h: */
 	char *swapdir;	    /* or NULL: the section is one export */
 	uint64_t swapsize;  /* of each file */
@@ -142,6 +147,18 @@ int srv_config_io(const char *text, enum srv_io *io);
 static inline bool srv_export_has_hooks(const struct srv_export *export)
 {
 	return export->prerun || export->postrun;
+}
+
+/* Is it an image of Ceph? */
+static inline bool srv_export_is_rbd(const struct srv_export *export)
+{
+	return export->path && g_str_has_prefix(export->path, SRV_RBD_PREFIX);
+}
+
+/* May it take very long to open it? */
+static inline bool srv_export_is_slow(const struct srv_export *export)
+{
+	return srv_export_has_hooks(export) || srv_export_is_rbd(export);
 }
 
 /* Is the path usable?  If not, says why; @where leads the message. */

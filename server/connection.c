@@ -113,8 +113,11 @@ void srv_conn_completed(struct srv_req *req, uint32_t error)
 	struct srv_conn *c = req->conn;
 
 	c->at_disk[srv_conn_disk_kind(&req->r)]--;
-	/* Perhaps it was never begun: an error would be taken for the disk's */
-	if (error && !atomic_load(&c->ended))
+	if (error && atomic_load(&c->backend->lost))
+		/* It may be carried out elsewhere: no answer, so that the client asks again */
+		srv_conn_cut(c, "its image cannot be used through this server any longer");
+	else if (error && !atomic_load(&c->ended))
+		/* Perhaps it was never begun: an error would be taken for the disk's */
 		srv_report_failure(c, &req->r, error);
 	queue_reply(req, error);
 	feed_disk(c);
@@ -201,13 +204,13 @@ static bool receive_payload(struct srv_conn *c)
 	return true;
 }
 
-static void out_job(struct srv_conn *c, bool hooks, void (*run)(struct srv_job *),
+static void out_job(struct srv_conn *c, bool slow, void (*run)(struct srv_job *),
 		    void (*done)(struct srv_job *))
 {
 	c->job = (struct srv_job){ .loop = c->loop, .run = run, .done = done };
 	c->job_out = true;
-	/* A command may take long, and nobody else's disk is to wait for it */
-	srv_pool_submit(hooks ? &c->srv->hooks : &c->srv->pool, &c->job);
+	/* A command, or a cluster, may take long, and nobody else's disk is to wait for it */
+	srv_pool_submit(slow ? &c->srv->slow : &c->srv->pool, &c->job);
 }
 
 static struct srv_conn *job_conn(struct srv_job *job)
@@ -337,7 +340,7 @@ static bool step(struct srv_conn *c)
 	case SRV_MORE:
 		return receive(c, NULL, 0, &got);
 	case SRV_OPEN:
-		out_job(c, srv_conn_has_hooks(c), run_open, opened);
+		out_job(c, srv_conn_opens_slowly(c), run_open, opened);
 		return false;
 	case SRV_STARTTLS:
 		return secure(c);

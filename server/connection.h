@@ -158,8 +158,8 @@ void srv_report_no_space(struct srv_conn *c);
 /* exports.c, for the pool: open what the session asks for into c->setup; close it again */
 void srv_conn_open_export(struct srv_conn *c);
 void srv_conn_close_export(struct srv_conn *c);
-/* Are commands to be run when the session's export is opened, or its last one closed? */
-bool srv_conn_has_hooks(const struct srv_conn *c);
+/* May opening the session's export, or closing its last one, take very long? */
+bool srv_conn_opens_slowly(const struct srv_conn *c);
 /* What LIST shows, as srv_list_fn wants it */
 bool srv_conn_list(void *conn, unsigned int i, const char **name, const char **description);
 /* The name of the export in use, and where its data is, for messages */

@@ -54,6 +54,12 @@ static struct srv_request next_piece(struct srv_req *req)
 	return r;
 }
 
+/* Where others do not wait for the machines that @c waits for */
+static struct srv_pool *pool_of(const struct srv_conn *c)
+{
+	return c->backend->remote ? &c->srv->remote : &c->srv->pool;
+}
+
 static void run(struct srv_job *job)
 {
 	struct srv_req *req = srv_entry(job, struct srv_req, job);
@@ -76,7 +82,7 @@ static void done(struct srv_job *job)
 	/* Nobody waits for the rest once the client is cut off; of one that is ended nothing is begun */
 	if (!req->error && req->worked && req->worked < req->r.length && !c->dead &&
 	    !atomic_load(&c->ended))
-		srv_pool_submit(&c->srv->pool, &req->job);
+		srv_pool_submit(pool_of(c), &req->job);
 	else
 		srv_conn_completed(req, req->error);
 }
@@ -89,7 +95,7 @@ static void begin_in_pool(struct srv_req *req)
 		.done = done,
 		.change = srv_conn_disk_kind(&req->r) == SRV_DISK_CHANGES,
 	};
-	srv_pool_submit(&req->conn->srv->pool, &req->job);
+	srv_pool_submit(pool_of(req->conn), &req->job);
 }
 
 static bool begin_in_ring(struct srv_req *req)

@@ -132,14 +132,14 @@ void srv_conn_unclaim(struct srv_conn *c)
 		srv_private_leave(&c->srv->privates, private);
 }
 
-bool srv_conn_has_hooks(const struct srv_conn *c)
+bool srv_conn_opens_slowly(const struct srv_conn *c)
 {
 	struct srv_config *config = srv_server_config(c->srv);
 	const struct srv_export *export = srv_config_find(config, c->session.name);
-	bool has = c->hooked || (export && srv_export_has_hooks(export));
+	bool slow = c->hooked || (export && srv_export_is_slow(export));
 
 	srv_config_put(config);
-	return has;
+	return slow;
 }
 
 /* Once, before the export's file is opened; @why says it if that is not to be */
@@ -256,6 +256,16 @@ static bool counts(uint32_t opt)
 static struct srv_backend *open_path(const struct srv_export *export, bool readonly,
 				     const atomic_bool *cancelled, const char **what)
 {
+	struct srv_rbd image = {
+		.path = export->path,
+		.user = export->cephuser ? export->cephuser : SRV_RBD_DEF_USER,
+		.conf = export->cephconf,
+		.readonly = readonly,
+		.size = export->size,
+	};
+
+	if (srv_export_is_rbd(export))
+		return srv_rbd_open(&image, what);
 	if (export->treefiles)
 		return srv_tree_open(export->path, readonly, export->size, what);
 	if (export->multifile)
@@ -329,21 +339,50 @@ static void open_private(struct srv_conn *c, bool *lost, const char **what, cons
 		srv_store_put(store);
 }
 
+/*
+ * What c->export's path leads to.  Who is to use an image of Ceph has its lock,
+ * and one that another gateway has taken meanwhile is opened anew.
+ */
+static void open_shared(struct srv_conn *c, const char **what)
+{
+	const struct srv_export *export = c->export;
+	struct srv_backend *b;
+	bool again = true;
+	int ret;
+
+	for (;;) {
+		if (!c->backend) {
+			b = open_path(export, export->readonly, &c->ended, what);
+			c->backend = set_up(c, b, what);
+		}
+		if (!c->backend || !c->backend->remote || !counts(c->session.opt))
+			return;
+		ret = srv_rbd_use(c->backend, export->rbd_takeover, what);
+		if (!ret)
+			return;
+		c->backend->ops->close(c->backend);
+		c->backend = NULL;
+		errno = -ret;
+		if (ret != -ESHUTDOWN || !again)
+			return;
+		again = false;
+	}
+}
+
 /* Open what c->export is, if that has not been done for INFO already */
 static enum srv_open_result open_backend(struct srv_conn *c, const char *name, char *why,
 					 size_t len)
 {
 	const struct srv_export *export = c->export;
 	const char *what, *where = export->path;
-	bool lost = false;
+	bool lost = false, in_use;
 
-	if (c->backend)
+	if (c->backend && !c->backend->remote)
 		return SRV_OPEN_OK;
 	if (is_private(export))
 		open_private(c, &lost, &what, &where);
 	else
-		c->backend =
-			set_up(c, open_path(export, export->readonly, &c->ended, &what), &what);
+		open_shared(c, &what);
 	if (c->backend)
 		return SRV_OPEN_OK;
 	if (lost) {
@@ -353,11 +392,16 @@ static enum srv_open_result open_backend(struct srv_conn *c, const char *name, c
 			 name);
 		return SRV_OPEN_POLICY;
 	}
-	snprintf(why, len, "export '%.80s' cannot be opened on the server", name);
+	in_use = errno == EBUSY && srv_export_is_rbd(export);
+	snprintf(why, len,
+		 in_use ? "export '%.60s' is in use through another server, which has the image's "
+			  "lock" :
+			  "export '%.80s' cannot be opened on the server",
+		 name);
 	if (srv_server_may_log(c->srv))
 		nbd_log_about(c->peer, export->name, LOG_ERR, "export '%s': cannot %s %s: %s",
 			      export->name, what, where, strerror(errno));
-	return SRV_OPEN_UNKNOWN;
+	return in_use ? SRV_OPEN_POLICY : SRV_OPEN_UNKNOWN;
 }
 
 /* Who the client is, as far as it tells */

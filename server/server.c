@@ -67,14 +67,20 @@ static unsigned int count_loops(const struct srv_config *config)
 }
 
 /* Each client takes two descriptors; some are in use already, or needed for a moment */
-static unsigned int count_places(unsigned int n_loops, unsigned int monitor_fds)
+static unsigned int count_places(const struct srv_server *srv)
 {
 	struct rlimit limit;
-	unsigned int used = SPARE_FDS + LOOP_FDS * n_loops + monitor_fds;
+	unsigned int used = SPARE_FDS + LOOP_FDS * srv->n_loops + srv->monitor_fds;
+	const struct srv_export *export;
 	DIR *dir;
+	guint i;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > UINT_MAX)
 		return UINT_MAX;
+	for (i = 0; i < srv->config->exports->len; i++) {
+		export = g_ptr_array_index(srv->config->exports, i);
+		used += srv_export_is_rbd(export) ? SRV_RBD_FDS : 0;
+	}
 	dir = opendir("/proc/self/fd");
 	while (dir && readdir(dir))
 		used++;
@@ -129,10 +135,29 @@ static int check_hooks(const struct srv_server *srv, const struct srv_config *co
 	return 0;
 }
 
+/* The same of Ceph's client, which opens connections */
+static int check_rbd(const struct srv_server *srv, const struct srv_config *config)
+{
+	const struct srv_export *export;
+	guint i;
+
+	for (i = 0; srv->filtered && i < config->exports->len; i++) {
+		export = g_ptr_array_index(config->exports, i);
+		if (!srv_export_is_rbd(export))
+			continue;
+		nbd_err("[%s] exportname = %s: Ceph's client opens network connections, and the "
+			"filter of system calls allows none; start the server with seccomp = "
+			"false in [generic]",
+			export->name, export->path);
+		return -1;
+	}
+	return 0;
+}
+
 /* Everything that the configuration names */
 static int prepare(struct srv_server *srv, struct srv_config *config)
 {
-	if (srv_direct_check(config) || check_hooks(srv, config))
+	if (srv_direct_check(config) || check_hooks(srv, config) || check_rbd(srv, config))
 		return -1;
 	return open_swap(srv, config);
 }
@@ -151,24 +176,29 @@ static int run_swap(struct srv_server *srv)
 	return ret;
 }
 
-/* A thread for commands, before anybody needs it */
-static int run_hooks(struct srv_server *srv, const struct srv_config *config)
+/* Threads for what may take very long, before anybody needs them */
+static int run_slow(struct srv_server *srv, const struct srv_config *config)
 {
 	const struct srv_export *export;
 	int ret;
 	guint i;
 
-	for (i = 0; !srv->has_hooks && i < config->exports->len; i++) {
+	for (i = 0; !srv->has_slow && i < config->exports->len; i++) {
 		export = g_ptr_array_index(config->exports, i);
-		if (!srv_export_has_hooks(export))
+		if (!srv_export_is_slow(export))
 			continue;
-		ret = srv_pool_init(&srv->hooks);
+		ret = srv_pool_init(&srv->slow);
+		if (!ret) {
+			ret = srv_pool_init(&srv->remote);
+			if (ret)
+				srv_pool_destroy(&srv->slow);
+		}
 		if (ret) {
-			nbd_err("[%s] cannot start a thread for prerun and postrun: %s",
+			nbd_err("[%s] cannot start threads for exports that may take long: %s",
 				export->name, strerror(-ret));
 			return ret;
 		}
-		srv->has_hooks = true;
+		srv->has_slow = true;
 	}
 	return 0;
 }
@@ -178,8 +208,8 @@ int srv_server_start(struct srv_server *srv, const struct srv_listener *listener
 	int ret;
 
 	srv->n_loops = srv->one_client ? 1 : count_loops(srv->config);
-	srv->places = count_places(srv->n_loops, srv->monitor_fds);
-	if (run_swap(srv) || run_hooks(srv, srv->config))
+	srv->places = count_places(srv);
+	if (run_swap(srv) || run_slow(srv, srv->config))
 		return -1;
 	srv_swaps_in_force(&srv->swaps, srv->config);
 	srv->stats.n_loops = srv->n_loops;
@@ -197,8 +227,11 @@ void srv_server_destroy(struct srv_server *srv)
 	/* First: its threads may still be waking a loop that has what they posted */
 	if (srv->pool.threads)
 		srv_pool_destroy(&srv->pool);
-	if (srv->has_hooks)
-		srv_pool_destroy(&srv->hooks);
+	if (srv->has_slow) {
+		srv_pool_destroy(&srv->slow);
+		srv_pool_destroy(&srv->remote);
+	}
+	srv_rbd_end();
 	if (srv->loops)
 		srv_loops_end(srv);
 	if (srv->idle_fd >= 0)
@@ -225,7 +258,7 @@ int srv_server_reload(struct srv_server *srv, struct srv_config *config)
 {
 	struct srv_config *old;
 
-	if (prepare(srv, config) || run_swap(srv) || run_hooks(srv, config)) {
+	if (prepare(srv, config) || run_swap(srv) || run_slow(srv, config)) {
 		srv_config_put(config);
 		return -1;
 	}

@@ -38,9 +38,10 @@ struct srv_server {
 	struct srv_loop *loops;		/* they and the pool: from the start to the end */
 	unsigned int n_loops;
 	struct srv_pool pool;
-	struct srv_pool hooks; /* for exports with prerun or postrun, which may take long */
-	bool filtered;	       /* system calls are, since the start, and commands not possible */
-	bool has_hooks;	       /* it is there, once a configuration in force needs it */
+	struct srv_pool slow;	/* opens exports with prerun or postrun, and images of Ceph */
+	struct srv_pool remote; /* for requests to images of Ceph */
+	bool filtered;		/* system calls are, since the start, and commands not possible */
+	bool has_slow;		/* both are there, once a configuration in force needs one */
 	struct srv_stats stats;
 	struct srv_swaps swaps;
 	struct srv_privates privates;

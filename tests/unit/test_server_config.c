@@ -550,14 +550,90 @@ static void tls_contradictions(void **state)
 				     "set tls = required");
 }
 
+#define RBD "[generic]\n[disk]\nexportname = rbd:"
+
+static void rbd_anywhere(void **state)
+{
+	(void)state;
+	refuse(E "cephuser = nbd\n", "[disk]: cephuser, cephconf and rbd_takeover are for images");
+	refuse(E "cephconf = /c\n", "give exportname = rbd:POOL/IMAGE, or remove them");
+	refuse(E "rbd_takeover = false\n", "cephuser, cephconf and rbd_takeover are for images");
+	refuse(E "rbd_takeover = no\n", "[disk] rbd_takeover = no: expected true or false");
+	refuse(SWAP "swapsize = 1m\ncephuser = nbd\n", "are for images of Ceph");
+	assert_true(srv_rbd_check_path("rbd:pool/image"));
+	assert_true(srv_rbd_check_path("rbd:pool/space/image"));
+	assert_false(srv_rbd_check_path("rbd:"));
+	assert_false(srv_rbd_check_path("rbd:pool"));
+	assert_false(srv_rbd_check_path("rbd:pool/"));
+	assert_false(srv_rbd_check_path("rbd:/image"));
+	assert_false(srv_rbd_check_path("rbd:pool//image"));
+	assert_false(srv_rbd_check_path("rbd:pool/space/image/more"));
+	assert_false(srv_rbd_check_path("rbd:pool/image@snapshot"));
+}
+
+static void rbd_exports(void **state)
+{
+	static const char *const not_for_it[] = { "multifile", "treefiles", "temporary",
+						  "copyonwrite", "direct" };
+	struct srv_config *c;
+	char text[200];
+	size_t i;
+
+	(void)state;
+	if (srv_rbd_missing()) {
+		refuse(RBD "p/i\n", "[disk]: exportname = rbd:p/i: ");
+		refuse(RBD "p/i\n", srv_rbd_missing());
+		return;
+	}
+	c = load(RBD "p/i\n", 0, NULL);
+	assert_true(srv_export_is_rbd(export(c, 0)) && srv_export_is_slow(export(c, 0)));
+	assert_null(export(c, 0)->cephuser);
+	assert_null(export(c, 0)->cephconf);
+	assert_true(export(c, 0)->rbd_takeover);
+	srv_config_put(c);
+
+	c = load(RBD "p/n/100%s\ncephuser = nbd\ncephconf = /c\nrbd_takeover = false\n"
+		     "readonly = true\nfilesize = 1m\n",
+		 0, NULL);
+	assert_string_equal(export(c, 0)->path, "rbd:p/n/100%s");
+	assert_string_equal(export(c, 0)->cephuser, "nbd");
+	assert_string_equal(export(c, 0)->cephconf, "/c");
+	assert_false(export(c, 0)->rbd_takeover);
+	srv_config_put(c);
+
+	/* As if they had not been given */
+	c = load(RBD "p/i\ncephuser =\ncephconf =\n", 0, NULL);
+	assert_true(!export(c, 0)->cephuser && !export(c, 0)->cephconf);
+	srv_config_put(c);
+
+	refuse(RBD "p\n", "exportname = rbd:p: give rbd:POOL/IMAGE or rbd:POOL/NAMESPACE/IMAGE");
+	refuse(RBD "p/i\ncephconf = ceph.conf\n", "cephconf = ceph.conf: give an absolute path");
+	for (i = 0; i < sizeof(not_for_it) / sizeof(*not_for_it); i++) {
+		snprintf(text, sizeof(text), RBD "p/i\nfilesize = 1m\n%s = true\n", not_for_it[i]);
+		refuse(text, "exportname = rbd:p/i: multifile, treefiles, temporary, copyonwrite");
+	}
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(defaults),	 T(every_key),	   T(not_heeded),	  T(refused), T(kinds),
-		T(bad_values),	 T(bad_structure), T(empty_file),	  T(include), T(find),
-		T(swap_exports), T(tls_modes),	   T(tls_contradictions),
+		T(defaults),
+		T(every_key),
+		T(not_heeded),
+		T(refused),
+		T(kinds),
+		T(bad_values),
+		T(bad_structure),
+		T(empty_file),
+		T(include),
+		T(find),
+		T(swap_exports),
+		T(tls_modes),
+		T(tls_contradictions),
+		T(rbd_anywhere),
+		T(rbd_exports),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
