@@ -113,6 +113,14 @@ bench-server:
 	$(Q)tests/bench/server --json $(B)/bench/server.json --plot Documentation/bench-server.svg \
 		--page Documentation/bench-server.md $(BENCH)
 
+# Exports of Ceph's images, on a cluster of one node that is made for it; not in make check
+.PHONY: check-ceph
+check-ceph:
+	$(Q)tests/deps librbd-dev ceph-mon ceph-osd ceph-mgr ceph-common
+	$(Q)rm -f $(B)/bin/nbd-server $(B)/obj/server/*rbd*.o # perhaps built without
+	$(Q)$(MAKE) all
+	$(Q)tests/ceph/run
+
 # The module is built in a copy of its sources, so that several kernels can be
 # built side by side and the tree stays clean.
 KREL	= $(shell sed -n 's/.*UTS_RELEASE "\(.*\)".*/\1/p' $(KDIR)/include/generated/utsrelease.h 2>/dev/null)
@@ -179,6 +187,7 @@ help:
 	@echo 'make module KDIR=D  nbd.ko for the kernel whose build tree is D, in build/module/RELEASE'
 	@echo 'make demo           a diskless guest that swaps over TCP while its server is killed (root)'
 	@echo 'make check          every test (root)'
+	@echo 'make check-ceph     exports of Ceph images, on a cluster it starts; installs Ceph from Debian (root)'
 	@echo 'make stress         VM scenarios; SCENARIOS="swap restart", or stress/run --help'
 	@echo 'make bench-server   nbd-server beside others, for half an hour; BENCH="--seconds 1", or tests/bench/server --help'
 	@echo 'make results        Documentation/results.md from build/stress/*.json, or from RESULTS="..."'
