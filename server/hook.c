@@ -80,6 +80,7 @@ static int spawn(char **argv, pid_t *pid)
 static bool wait_until(pid_t pid, int64_t deadline)
 {
 	siginfo_t info;
+	int64_t left;
 
 	for (;;) {
 		info.si_pid = 0;
@@ -88,9 +89,10 @@ static bool wait_until(pid_t pid, int64_t deadline)
 			return true; /* the caller's waitpid() says what is wrong */
 		if (info.si_pid)
 			return true;
-		if (srv_now_ms() >= deadline)
+		left = deadline - srv_now_ms();
+		if (left <= 0)
 			return false;
-		poll(NULL, 0, ASK_MS);
+		poll(NULL, 0, left < ASK_MS ? (int)left : ASK_MS);
 	}
 }
 
