@@ -275,6 +275,9 @@ err_tags:
 void nbd_device_remove(struct nbd_device *dev)
 {
 	nbd_debugfs_remove(dev);
+	/* Its event would find no place any longer, and the removal has one of its own */
+	if (cancel_work_sync(&dev->uevent_work))
+		nbd_device_put(dev);
 	del_gendisk(dev->disk);
 	mutex_lock(&dev->lock);
 	nbd_ioctl_clear(dev);
@@ -508,8 +511,11 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 		set_bit(GD_NEED_PART_SCAN, &disk->state);
 	set_capacity(disk, size >> SECTOR_SHIFT);
 	say_live(dev);
-	/* Not here: it takes memory, and NBD_DO_IT is to be there for whoever ends it */
-	if (!queue_work(nbd_workqueue, &nbd_device_hold(dev)->uevent_work))
+	/*
+	 * Not here: it takes memory, and NBD_DO_IT is to be there for whoever ends
+	 * it.  Nor behind connects.
+	 */
+	if (!queue_work(system_unbound_wq, &nbd_device_hold(dev)->uevent_work))
 		nbd_device_put(dev);
 	mutex_unlock(&dev->lock);
 	return 0;
@@ -639,6 +645,13 @@ static void release(struct nbd_device *dev)
 	wake_up_all(&dev->setup);
 }
 
+/* Not at once: it waits for memory, and others may wait for our caller */
+static void forget_later(struct nbd_device *dev)
+{
+	if (!queue_work(nbd_workqueue, &nbd_device_hold(dev)->forget_work))
+		nbd_device_put(dev);
+}
+
 /* With a reference to the module on success */
 static int may_connect(struct nbd_device *dev, char *why, size_t len)
 {
@@ -687,6 +700,7 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 		       const struct nbd_export *export, struct socket **socks, u64 *connection,
 		       char *why, size_t len)
 {
+	bool again;
 	int err;
 
 	why[0] = '\0';
@@ -702,8 +716,9 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 		nbd_netfilter_del(config->net);
 		return err;
 	}
-	WRITE_ONCE(dev->state, NBDX_STATE_SETUP);
-	dev->connection++;
+	WRITE_ONCE(dev->connection, dev->connection + 1);
+	/* Pairs with over() */
+	smp_store_release(&dev->state, NBDX_STATE_SETUP);
 	if (connection)
 		*connection = dev->connection;
 	dev->config = *config;
@@ -726,7 +741,12 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 			snprintf(why, len, "error %d", -err);
 		release_links(dev);
 		remove_files(dev);
+		/* It has only put off the removal that an earlier one asked for */
+		again = dev->forget && dev->forget + 1 == dev->connection;
+		dev->forget += again;
 		release(dev);
+		if (again)
+			forget_later(dev);
 	}
 	return err;
 }
@@ -777,9 +797,8 @@ static void clear_away(struct nbd_device *dev)
 		dev->forget = dev->connection;
 	release(dev);
 	memalloc_noio_restore(noio);
-	/* Not here: it waits for memory, and others may wait for our caller */
-	if (destroy && !queue_work(nbd_workqueue, &nbd_device_hold(dev)->forget_work))
-		nbd_device_put(dev);
+	if (destroy)
+		forget_later(dev);
 }
 
 static void teardown_work(struct work_struct *work)
@@ -804,7 +823,8 @@ void nbd_device_teardown(struct nbd_device *dev)
 
 static bool over(struct nbd_device *dev, u64 connection)
 {
-	return READ_ONCE(dev->state) == NBDX_STATE_FREE ||
+	/* Pairs with nbd_device_connect(): who sees its SETUP sees its number */
+	return smp_load_acquire(&dev->state) == NBDX_STATE_FREE ||
 	       READ_ONCE(dev->connection) != connection;
 }
 

@@ -435,7 +435,7 @@ struct nbd_config {
  * @close_work: disconnects after the last close, NBD_CFLAG_DISCONNECT_ON_CLOSE
  * @teardown_work: the second half of a teardown by DISCONNECT; has a reference
  * @uevent_work: tells the world that it is LIVE; has a reference
- * @forget: @connection after which @forget_work was queued (lock)
+ * @forget: @connection after which it is to be removed (who owns SETUP or TEARDOWN)
  * @forget_work: removes it after a disconnect, NBD_CFLAG_DESTROY_ON_DISCONNECT
  * @debugfs: directory
  */

@@ -93,6 +93,8 @@ static int take_config(struct nbd_device *dev, struct nbd_config *config,
 	export->flags = dev->ioctl.flags & NBD_WIRE_FLAG_HAS_FLAGS ? dev->ioctl.flags : 0;
 	memcpy(socks, dev->ioctl.socks, sizeof(dev->ioctl.socks));
 	dev->ioctl.nr_socks = 0;
+	/* Now, and not when it ends: what is set by then may be another's */
+	nbd_ioctl_clear(dev);
 	return 0;
 }
 
@@ -139,12 +141,10 @@ static int do_it(struct nbd_device *dev)
 		mutex_lock(&dev->lock);
 		/* Nobody else takes a device down that is in NBD_DO_IT */
 		WRITE_ONCE(dev->state, NBDX_STATE_TEARDOWN);
+		nbd_ioctl_clear(dev);
 		mutex_unlock(&dev->lock);
 		nbd_device_teardown(dev);
 	}
-	mutex_lock(&dev->lock);
-	nbd_ioctl_clear(dev);
-	mutex_unlock(&dev->lock);
 	return err;
 }
 

@@ -183,9 +183,6 @@ void nbd_device_forget(struct work_struct *work)
 	spin_unlock(&devices_lock);
 	mutex_unlock(&dev->lock);
 	if (gone) {
-		/* Its event finds no place any longer, and the removal has one of its own */
-		if (cancel_work_sync(&dev->uevent_work))
-			nbd_device_put(dev);
 		nbd_device_remove(dev);
 		spin_lock(&devices_lock);
 		idr_remove(&devices, dev->index);
@@ -337,7 +334,7 @@ static int __init nbd_init(void)
 	if (err)
 		return err;
 	nbd_lockdep_prime();
-	/* Connects and closes only: never on the I/O or recovery path */
+	/* Connects and removals only: never on the I/O or recovery path */
 	err = -ENOMEM;
 	nbd_workqueue = alloc_workqueue("nbd-control", WQ_UNBOUND, 0);
 	if (!nbd_workqueue)

@@ -325,8 +325,7 @@ static int nbd_disconnect(struct sk_buff *skb, struct genl_info *info)
 	if (err == -EBUSY)
 		nbd_attr_say(info, "%s is in use", dev->disk->disk_name);
 	if (err == -EINPROGRESS)
-		nbd_attr_say(info, "%s: its requests have ended, but it is not free yet",
-			     dev->disk->disk_name);
+		nbd_attr_say(info, "%s is still being taken down", dev->disk->disk_name);
 	if (err == -ENOTCONN || err == -EINPROGRESS)
 		err = 0;	/* as mainline: that is what was asked for */
 	nbd_device_put(dev);
