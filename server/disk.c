@@ -16,7 +16,7 @@
  * others have their turn: over terabytes one may make or remove a file for every
  * 4 KiB.  A power of two, and a multiple of every block that a backend knows.
  */
-#define PIECE_MAX  (64u << 20)
+#define PIECE_MAX  (16u << 20)
 
 bool srv_disk_now(struct srv_req *req, uint32_t *error)
 {
