@@ -522,6 +522,10 @@ static inline void nbd_device_put(struct nbd_device *dev)
 	put_disk(dev->disk);
 }
 
+void nbd_config_clear(struct nbd_config *config);
+
+/* connect.c */
+void nbd_connection_init(struct nbd_device *dev);
 int nbd_device_check_export(struct nbd_device *dev, const struct nbd_export *export,
 			    char *why, size_t len);
 int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
@@ -530,7 +534,6 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 int nbd_device_disconnect(struct nbd_device *dev, bool force, u64 connection);
 void nbd_device_teardown(struct nbd_device *dev);
 int nbd_device_hand_over(struct nbd_device *dev, struct socket *sock);
-void nbd_config_clear(struct nbd_config *config);
 
 /* queue.c */
 extern const struct blk_mq_ops nbd_mq_ops;

@@ -334,8 +334,8 @@ static int __init nbd_init(void)
 	if (err)
 		return err;
 	nbd_lockdep_prime();
-	/* Connects and removals only: never on the I/O or recovery path */
 	err = -ENOMEM;
+	/* Connects and removals only: never on the I/O or recovery path */
 	nbd_workqueue = alloc_workqueue("nbd-control", WQ_UNBOUND, 0);
 	if (!nbd_workqueue)
 		return err;
