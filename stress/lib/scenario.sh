@@ -10,7 +10,7 @@ SILENCE=60
 # scenario_load NAME: its variables and functions, over the defaults
 scenario_load() {
 	desc='' mem=128 boot=own timeout=180 modules='' kmods='' config='' symbols='' params='' programs=''
-	drivers=nbswap servers='nbswap nbd-server nbdkit qemu-nbd' expect='' may_die='' start=run manual='' long='' relay='' uses=''
+	drivers=nbswap servers='nbswap nbd-server nbdkit qemu-nbd' expect='' may_die='' start=run manual='' long='' relay='' sized='' uses=''
 	prepare() { :; }
 	host() { :; }
 	after() { :; }
@@ -162,25 +162,26 @@ run_one() {
 
 # guest_mb MB: what a guest is given that a scenario wants MB for.  A debug kernel has
 # 60 for itself (KASAN's shadow, lockdep's tables, more text); since it pages slowly, a
-# hundred pages a second, memhog gets no more than 128 beside that to fill.
+# hundred pages a second, memhog gets no more than 128 beside that to fill, unless
+# the scenario has measured out its loads for what it wants (sized=y).
 guest_mb() {
 	kernel_has KASAN || { echo "$1" && return; }
-	case $GROUP_PROGRAMS in
-	*memhog*) [ "$1" -le 128 ] || set -- 128 ;;
+	case $GROUP_SIZED-$GROUP_PROGRAMS in
+	-*memhog*) [ "$1" -le 128 ] || set -- 128 ;;
 	esac
 	echo $(($1 + 60))
 }
 
-# load_mb MB: what workloads take for the size of such a guest: on a debug kernel less
-# than half of the load swaps as well
+# load_mb MB: what workloads take for the size of such a guest: on a debug kernel a third,
+# of which the half swaps all the same
 load_mb() {
-	kernel_has KASAN && echo $((($(guest_mb "$1") - 60) * 9 / 20)) || echo "$1"
+	kernel_has KASAN && echo $((($(guest_mb "$1") - 60) * 7 / 20)) || echo "$1"
 }
 
 # group_boot NAME...: one guest fit for all of them
 group_boot() {
 	_mods='' _par='' _uses='' GROUP_KMODS='' GROUP_PROGRAMS=''
-	GROUP_MEM=0 GROUP_RELAY=
+	GROUP_MEM=0 GROUP_RELAY='' GROUP_SIZED=
 	for _s in "$@"; do
 		scenario_load "$_s"
 		_mods="$_mods $modules"
@@ -189,6 +190,7 @@ group_boot() {
 		_par=$params
 		_uses="$_uses $uses"
 		GROUP_RELAY=$GROUP_RELAY$relay
+		GROUP_SIZED=$GROUP_SIZED$sized
 		[ "$mem" -le "$GROUP_MEM" ] || GROUP_MEM=$mem
 	done
 	GROUP_MEM=${MEM:-$GROUP_MEM}

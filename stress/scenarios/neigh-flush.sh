@@ -46,8 +46,10 @@ guest_v4() {
 	/bin/ip neigh del "$HOST4" dev "$NETDEV" || :
 	kept check 'removed by hand, it is back' until_true 3 is_at "$HOST4" PERMANENT
 	kill $_flush
+	say removed
 	await moved1
 	kept check 'it is followed to where it announces itself' until_true 3 is_at "$HOST4" "$MAC1.*PERMANENT"
+	say followed
 	await moved2
 	kept check 'it is followed without an announcement' until_true 3 is_at "$HOST4" "$MAC2.*PERMANENT"
 	await over
@@ -107,6 +109,12 @@ move() {
 	ip -n "$NS" link set tap0 address "$1"
 }
 
+# seen WORD: the guest, which has to swap in what it looks with, has looked
+seen() {
+	mainline || report_wait "^say $1" "$FROM" 30
+	sleep 3
+}
+
 # on NAME SECONDS TEXT: after a move.  A few pages are always at hand: what counts
 # is the longest time without one.
 on() {
@@ -128,10 +136,10 @@ host() {
 	sleep 5
 	vm_say 'go flushed'
 	check 'flushed ten times a second: swapping goes on' goes_on 3
-	sleep 4
+	seen removed
 	move $MAC1 1
 	on moved1 3 'announced at another address'
-	sleep 3
+	seen followed
 	move $MAC2 0
 	# It is asked for after 1 s; what was lost meanwhile TCP sends again 1.4 s or, if
 	# the answer comes later than that, 3 s after the first time, and a bit

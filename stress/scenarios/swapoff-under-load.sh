@@ -4,6 +4,7 @@ desc='swapoff while memhog runs and the server restarts; a forced disconnect of 
 long=y
 drivers='nbswap mainline'
 mem=256
+sized=y
 programs=memhog
 timeout=300
 # What swap says once an administrator has taken its device away
