@@ -29,8 +29,8 @@ int nbd_device_open(struct gendisk *disk)
  * nbd_device_release() - the block layer closes the device
  * @disk: its gendisk
  *
- * The last close may be the end of a connection, or of sockets that were set
- * and never used: a work item sees to that.
+ * The last close may be the end of a connection, or of what was set by ioctl and
+ * never used: a work item sees to that.
  *
  * Context: open_mutex held.
  */
@@ -42,7 +42,7 @@ void nbd_device_release(struct gendisk *disk)
 		return;
 	WRITE_ONCE(dev->stale, false);
 	WRITE_ONCE(dev->closed, true);
-	if (!READ_ONCE(dev->ioctl.nr_socks) &&
+	if (!READ_ONCE(dev->ioctl.set) &&
 	    !(READ_ONCE(dev->config.client_flags) & NBD_CFLAG_DISCONNECT_ON_CLOSE))
 		return;
 	/* Not here: the device's lock comes before open_mutex */

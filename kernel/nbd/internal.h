@@ -431,7 +431,9 @@ struct nbd_config {
  * @closed: the last close came after it went LIVE; set with open_mutex held,
  *	    cleared under @lock
  * @stale: disconnected by force, and whoever had it open has it open still
- * @ioctl: what the NBD_* ioctls have set for the next NBD_DO_IT, under @lock
+ * @ioctl: what the NBD_* ioctls have set for the next NBD_DO_IT, under @lock;
+ *	   owner is the process whose sockets they are, with a reference;
+ *	   set tells the last close that there is something to forget
  * @close_work: disconnects after the last close, NBD_CFLAG_DISCONNECT_ON_CLOSE
  * @teardown_work: the second half of a teardown by DISCONNECT; has a reference
  * @uevent_work: tells the world that it is LIVE; has a reference
@@ -473,6 +475,8 @@ struct nbd_device {
 	struct {
 		struct socket *socks[NBDX_MAX_LINKS];
 		unsigned int nr_socks;
+		struct pid *owner;
+		bool set;
 		u64 size;
 		u32 block_size;
 		u16 flags;

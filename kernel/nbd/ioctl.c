@@ -7,6 +7,7 @@
 #include <linux/capability.h>
 #include <linux/file.h>
 #include <linux/log2.h>
+#include <linux/pid.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <net/net_namespace.h>
@@ -20,8 +21,13 @@
 
 static void drop_sockets(struct nbd_device *dev)
 {
-	while (dev->ioctl.nr_socks)
-		sockfd_put(dev->ioctl.socks[--dev->ioctl.nr_socks]);
+	unsigned int last;
+
+	while (dev->ioctl.nr_socks) {
+		last = --dev->ioctl.nr_socks;
+		sockfd_put(dev->ioctl.socks[last]);
+		dev->ioctl.socks[last] = NULL;
+	}
 }
 
 /**
@@ -31,7 +37,38 @@ static void drop_sockets(struct nbd_device *dev)
 void nbd_ioctl_clear(struct nbd_device *dev)
 {
 	drop_sockets(dev);
+	put_pid(dev->ioctl.owner);
 	memset(&dev->ioctl, 0, sizeof(dev->ioctl));
+}
+
+static bool lives(struct pid *pid)
+{
+	struct task_struct *leader;
+	bool ret;
+
+	rcu_read_lock();
+	leader = pid_task(pid, PIDTYPE_TGID);
+	ret = leader && atomic_read(&leader->signal->live);
+	rcu_read_unlock();
+	return ret;
+}
+
+/*
+ * Sockets of two processes do not make one connection.  Sizes alone are anybody's,
+ * and NBD_DO_IT as well: the process that sets things may fork for it.
+ */
+static int take_ownership(struct nbd_device *dev)
+{
+	if (dev->ioctl.owner == task_tgid(current))
+		return 0;
+	if (dev->ioctl.nr_socks) {
+		if (lives(dev->ioctl.owner))
+			return -EBUSY;
+		nbd_ioctl_clear(dev);
+	}
+	put_pid(dev->ioctl.owner);
+	dev->ioctl.owner = get_pid(task_tgid(current));
+	return 0;
 }
 
 static int add_socket(struct nbd_device *dev, int fd)
@@ -41,12 +78,14 @@ static int add_socket(struct nbd_device *dev, int fd)
 
 	if (dev->state != NBDX_STATE_FREE)
 		return -EBUSY;
-	if (dev->ioctl.nr_socks == NBDX_MAX_LINKS)
-		return -ENOSPC;
 	sock = sockfd_lookup(fd, &err);
 	if (!sock)
 		return err;
 	err = nbd_socket_check(sock);
+	if (!err)
+		err = take_ownership(dev);
+	if (!err && dev->ioctl.nr_socks == NBDX_MAX_LINKS)
+		err = -ENOSPC;
 	if (err) {
 		sockfd_put(sock);
 		return err;
@@ -164,6 +203,8 @@ static int end_it(struct nbd_device *dev)
 
 static int locked_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg)
 {
+	/* For the last close, whatever it is that this sets */
+	WRITE_ONCE(dev->ioctl.set, true);
 	switch (cmd) {
 	case NBD_SET_SOCK:
 		return add_socket(dev, arg);

@@ -5,7 +5,7 @@ boot=shared
 mem=256
 servers='nbswap nbd-server'
 modules=loop
-programs=nbdnl
+programs='nbdnl nbdioctl'
 
 prepare() {
 	disk "$WORK/one" 64M
@@ -265,6 +265,12 @@ destroyed() {
 }
 
 # What was written before must be there for whoever connects next
+ioctls() {
+	_rc=0
+	nbdioctl /dev/nb0 || _rc=$?
+	same 'ioctl: every check was made' $_rc 0
+}
+
 again() {
 	nbd-client "$HOST4" "$PORT" /dev/nb0 -N one > /dev/null
 	dd if=/bin/busybox of=/dev/nb0 bs=64k count=8 conv=fsync 2> /dev/null
@@ -288,6 +294,7 @@ guest() {
 	refusals
 	several
 	destroyed
+	ioctls
 	again
 }
 

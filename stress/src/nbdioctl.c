@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What processes may do to each other with the NBD_* ioctls, for tests:
+ *
+ *   nbdioctl DEVICE
+ *
+ * The device is not connected and nobody else has it open.  It is connected to
+ * nothing but the other ends of socket pairs.  One line of TAP for each check.
+ *
+ * Exit status: 0 all ran, whatever came of it, 1 not all could run, 2 usage.
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/nbd.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TRIES 500 /* of 10 ms each */
+
+/* ours goes to the driver, peer is what a server would have */
+struct pair {
+	int ours, peer;
+};
+
+static const char *device_path;
+
+static void tap(bool ok, const char *text)
+{
+	printf("%s %s\n", ok ? "ok" : "not ok", text);
+	fflush(stdout);
+}
+
+static void nap(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+}
+
+static int open_device(void)
+{
+	int fd = open(device_path, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		err(1, "%s", device_path);
+	return fd;
+}
+
+static struct pair new_pair(void)
+{
+	struct pair pair;
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
+		err(1, "socketpair");
+	pair.ours = fds[0];
+	pair.peer = fds[1];
+	return pair;
+}
+
+static void free_pair(struct pair *pair)
+{
+	close(pair->ours);
+	close(pair->peer);
+}
+
+/* 0, or what the ioctl says: not an error of the test */
+static int try(int device, unsigned long cmd, unsigned long arg)
+{
+	return ioctl(device, cmd, arg) < 0 ? errno : 0;
+}
+
+static void must(int device, unsigned long cmd, unsigned long arg, const char *name)
+{
+	if (ioctl(device, cmd, arg) < 0)
+		err(1, "%s", name);
+}
+
+/* Nobody has the other end of it any longer */
+static bool hung_up(int peer)
+{
+	char byte;
+
+	return recv(peer, &byte, 1, MSG_DONTWAIT) == 0;
+}
+
+/* A file that was put once too often is gone, though it has a descriptor */
+static bool is_whole(const struct pair *pair)
+{
+	char byte = 0;
+
+	return write(pair->ours, "x", 1) == 1 && recv(pair->peer, &byte, 1, MSG_DONTWAIT) == 1 &&
+	       byte == 'x';
+}
+
+/* NBD_DO_IT in a process of its own; it has failed or is going to be ended by us */
+static pid_t start(int device, int *error)
+{
+	const char *name = strrchr(device_path, '/');
+	char path[64];
+	int status, i;
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/pid", name ? name + 1 : device_path);
+	pid = fork();
+	if (pid < 0)
+		err(1, "fork");
+	if (!pid)
+		_exit(try(device, NBD_DO_IT, 0));
+	for (i = 0; i < TRIES; i++) {
+		if (waitpid(pid, &status, WNOHANG) == pid) {
+			*error = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+			return 0;
+		}
+		if (!access(path, F_OK))
+			return pid;
+		nap();
+	}
+	errx(1, "NBD_DO_IT neither fails nor goes on");
+}
+
+static void stop(pid_t pid)
+{
+	if (pid)
+		kill(pid, SIGKILL);
+	if (pid && waitpid(pid, NULL, 0) != pid)
+		err(1, "waitpid");
+}
+
+/* What NBD_CLEAR_SOCK has dropped is not dropped again by the next NBD_DO_IT */
+static void cleared(void)
+{
+	struct pair a = new_pair(), b = new_pair(), c = new_pair();
+	int device = open_device(), error = 0;
+	pid_t pid;
+
+	must(device, NBD_SET_SOCK, (unsigned long)a.ours, "NBD_SET_SOCK");
+	must(device, NBD_SET_SOCK, (unsigned long)b.ours, "NBD_SET_SOCK");
+	must(device, NBD_CLEAR_SOCK, 0, "NBD_CLEAR_SOCK");
+	must(device, NBD_SET_SOCK, (unsigned long)c.ours, "NBD_SET_SOCK");
+	must(device, NBD_SET_SIZE, 1 << 20, "NBD_SET_SIZE");
+	pid = start(device, &error);
+	tap(pid > 0, "ioctl: connects after sockets were cleared");
+	stop(pid);
+	tap(is_whole(&a) && is_whole(&b), "ioctl: and cleared sockets are their owner's still");
+	must(device, NBD_CLEAR_SOCK, 0, "NBD_CLEAR_SOCK");
+	close(device);
+	free_pair(&a);
+	free_pair(&b);
+	free_pair(&c);
+}
+
+/* A process that gives a socket and goes, or stays until it is killed */
+static pid_t give(const struct pair *pair, bool stays)
+{
+	int device, status, ready[2];
+	char byte;
+	pid_t pid;
+
+	if (pipe(ready))
+		err(1, "pipe");
+	pid = fork();
+	if (pid < 0)
+		err(1, "fork");
+	if (!pid) {
+		device = open_device();
+		must(device, NBD_SET_SOCK, (unsigned long)pair->ours, "NBD_SET_SOCK");
+		must(device, NBD_SET_SIZE, 1 << 20, "NBD_SET_SIZE");
+		close(ready[0]);
+		if (write(ready[1], "", 1) != 1)
+			_exit(1);
+		while (stays)
+			pause();
+		_exit(0);
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		errx(1, "the process that sets a socket failed");
+	close(ready[0]);
+	if (stays)
+		return pid;
+	if (waitpid(pid, &status, 0) != pid)
+		err(1, "waitpid");
+	return 0;
+}
+
+/* Sockets of two processes never are one connection */
+static void mixed(void)
+{
+	struct pair theirs = new_pair(), ours = new_pair();
+	int device = open_device(), error;
+	pid_t pid = give(&theirs, true);
+
+	close(theirs.ours);
+	error = try(device, NBD_SET_SOCK, (unsigned long)ours.ours);
+	tap(error == EBUSY, "ioctl: a socket beside those of another process is refused");
+	stop(pid);
+	tap(!hung_up(theirs.peer), "ioctl: they wait while the device is open");
+	error = try(device, NBD_SET_SOCK, (unsigned long)ours.ours);
+	tap(!error && hung_up(theirs.peer), "ioctl: when that process has gone they go first");
+	must(device, NBD_CLEAR_SOCK, 0, "NBD_CLEAR_SOCK");
+	close(device);
+	close(theirs.peer);
+	free_pair(&ours);
+}
+
+/* Nor is a size left for whoever comes next */
+static void left_over(void)
+{
+	struct pair pair = new_pair();
+	int device = open_device(), error = 0;
+
+	must(device, NBD_SET_SIZE, 1 << 20, "NBD_SET_SIZE");
+	close(device);
+	/* A work item does that */
+	sleep(1);
+	device = open_device();
+	must(device, NBD_SET_SOCK, (unsigned long)pair.ours, "NBD_SET_SOCK");
+	stop(start(device, &error));
+	tap(error == EINVAL, "ioctl: a size is forgotten at the last close");
+	must(device, NBD_CLEAR_SOCK, 0, "NBD_CLEAR_SOCK");
+	close(device);
+	free_pair(&pair);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 2) {
+		fprintf(stderr, "usage: nbdioctl DEVICE\n");
+		return 2;
+	}
+	device_path = argv[1];
+	cleared();
+	mixed();
+	left_over();
+	return 0;
+}
