@@ -127,14 +127,19 @@ static int serve(int device, const struct client_args *args, struct client_hando
 	return ret ? -1 : CLIENT_OK;
 }
 
-/* The sysfs attribute pid is there while the device is connected */
+/*
+ * The sysfs attribute pid is there while the device is connected, and comes a moment
+ * before its size
+ */
 static bool is_live(int index)
 {
-	char name[CLIENT_DEVICE_NAME], pid[16];
+	char name[CLIENT_DEVICE_NAME], pid[16], size[24];
 	bool exists;
 
 	client_device_name(CLIENT_SYSFS, index, name, &exists);
-	return exists && !client_device_attr(CLIENT_SYSFS, name, "pid", pid, sizeof(pid));
+	return exists && !client_device_attr(CLIENT_SYSFS, name, "pid", pid, sizeof(pid)) &&
+	       !client_device_attr(CLIENT_SYSFS, name, "size", size, sizeof(size)) &&
+	       strcmp(size, "0") != 0;
 }
 
 /*

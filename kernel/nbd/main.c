@@ -339,8 +339,11 @@ static int __init nbd_init(void)
 	nbd_workqueue = alloc_workqueue("nbd-control", WQ_UNBOUND, 0);
 	if (!nbd_workqueue)
 		return err;
-	/* Not behind connects, which take as long as their servers */
-	nbd_teardown_workqueue = alloc_workqueue("nbd-teardown", WQ_UNBOUND, 0);
+	/*
+	 * Not behind connects, which take as long as their servers; and without
+	 * memory for another worker, since it gives back what a device has
+	 */
+	nbd_teardown_workqueue = alloc_workqueue("nbd-teardown", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 	if (!nbd_teardown_workqueue)
 		goto err_teardown;
 	err = register_blkdev(NBD_MAJOR, "nbd");

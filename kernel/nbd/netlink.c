@@ -200,6 +200,8 @@ static void run_connect(struct work_struct *work)
 		snprintf(text, sizeof(text), "%s: %s", dev->disk->disk_name, why);
 		acknowledge(job, err, text);
 	} else {
+		/* "udevadm settle" after the answer is to find the event in the queue */
+		flush_work(&dev->uevent_work);
 		sent = answer_index(job->answer, job->net, job->portid, job->header.nlmsg_seq,
 				    dev->index);
 		job->answer = NULL;
