@@ -259,6 +259,19 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 	/* Here, since a change of the I/O scheduler brings it back */
 	nbd_compat_no_throttling(disk);
 
+	/*
+	 * A partition that was open at the last disconnect is there still, and would
+	 * lead into this export.  No capacity yet: nothing is read.
+	 */
+	mutex_lock(&disk->open_mutex);
+	err = bdev_disk_changed(disk, false);
+	mutex_unlock(&disk->open_mutex);
+	if (err) {
+		snprintf(why, len, "cannot drop the partitions of its last connection: error %d",
+			 -err);
+		return err;
+	}
+
 	err = add_files(dev);
 	if (err) {
 		snprintf(why, len, "cannot make its files in sysfs: error %d", -err);
@@ -284,9 +297,10 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 	dev->queue.dead = false;
 	dev->down_since = jiffies;
 	spin_unlock_bh(&dev->queue.lock);
+	/* Then the bit: who opens it in between would read no partitions and clear it */
+	set_capacity(disk, size >> SECTOR_SHIFT);
 	if (disk->minors > 1)
 		set_bit(GD_NEED_PART_SCAN, &disk->state);
-	set_capacity(disk, size >> SECTOR_SHIFT);
 	say_live(dev);
 	/*
 	 * Not here: it takes memory, and NBD_DO_IT is to be there for whoever ends
@@ -723,7 +737,7 @@ static void close_work(struct work_struct *work)
 	mutex_lock(&dev->disk->open_mutex);
 	mutex_unlock(&dev->disk->open_mutex);
 	mutex_lock(&dev->lock);
-	/* Sockets of a process that went away before NBD_DO_IT */
+	/* What a process left that went away before NBD_DO_IT */
 	if (!disk_openers(dev->disk))
 		nbd_ioctl_clear(dev);
 	/* Not a connection made since: the close was not of that */

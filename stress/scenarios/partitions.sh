@@ -4,6 +4,7 @@ desc='a partition table on the export: partitions appear and disappear'
 boot=shared
 mem=256
 modules=loop
+programs=nbdnl
 
 prepare() {
 	disk "$WORK/raw" 64M
@@ -14,6 +15,24 @@ prepare() {
 	} | dd of="$WORK/raw" bs=1 seek=446 conv=notrunc status=none
 	printf '\125\252' | dd of="$WORK/raw" bs=1 seek=510 conv=notrunc status=none
 	serve raw "$WORK/raw"
+	disk "$WORK/plain" 64M
+	serve plain "$WORK/plain" $((PORT + 1))
+}
+
+# A partition that was open when its device was taken down by force
+left_over() {
+	nbd-client "$HOST4" "$PORT" /dev/nb0 -N raw > /dev/null
+	until_true 10 test -b /dev/nb0p1
+	exec 5< /dev/nb0p1
+	nbd-client -d /dev/nb0 -force
+	check 'one that is open stays when its device goes' test -e /sys/block/nb0/nb0p1
+	exec 5<&-
+	# Unlike the client it does not open the device, which would read the table anew
+	_holder=$(nbdnl connect 0 "$HOST4" $((PORT + 1)) plain)
+	check 'another export is connected' until_true 5 test -e /sys/block/nb0/pid
+	check 'and it does not lead into that' test ! -e /sys/block/nb0/nb0p1
+	nbd-client -d /dev/nb0
+	kill "$_holder"
 }
 
 guest() {
@@ -27,6 +46,7 @@ guest() {
 	exec 5<&-
 	check 'disconnects' nbd-client -d /dev/nb0
 	check 'partitions disappear' until_true 5 test ! -e /sys/block/nb0/nb0p1
+	left_over
 }
 
 after() {
