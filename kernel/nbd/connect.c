@@ -297,7 +297,7 @@ static int go_live(struct nbd_device *dev, char *why, size_t len)
 	dev->queue.dead = false;
 	dev->down_since = jiffies;
 	spin_unlock_bh(&dev->queue.lock);
-	/* Then the bit: who opens it in between would read no partitions and clear it */
+	/* The bit last: who opens it in between reads no partitions, and leaves that to the next */
 	set_capacity(disk, size >> SECTOR_SHIFT);
 	if (disk->minors > 1)
 		set_bit(GD_NEED_PART_SCAN, &disk->state);

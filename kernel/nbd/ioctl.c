@@ -54,21 +54,23 @@ static bool lives(struct pid *pid)
 }
 
 /*
- * Sockets of two processes do not make one connection.  Sizes alone are anybody's,
- * and NBD_DO_IT as well: the process that sets things may fork for it.
+ * What two processes set does not make one connection.  Before there are sockets it
+ * is anybody's, and so is NBD_DO_IT: the process that sets things may fork for it.
  */
-static int take_ownership(struct nbd_device *dev)
+static bool is_anothers(struct nbd_device *dev)
+{
+	return dev->ioctl.nr_socks && dev->ioctl.owner != task_tgid(current) &&
+	       lives(dev->ioctl.owner);
+}
+
+/* Instead of one that has gone, whose sockets go as well */
+static void take_ownership(struct nbd_device *dev)
 {
 	if (dev->ioctl.owner == task_tgid(current))
-		return 0;
-	if (dev->ioctl.nr_socks) {
-		if (lives(dev->ioctl.owner))
-			return -EBUSY;
-		nbd_ioctl_clear(dev);
-	}
+		return;
+	drop_sockets(dev);
 	put_pid(dev->ioctl.owner);
 	dev->ioctl.owner = get_pid(task_tgid(current));
-	return 0;
 }
 
 static int add_socket(struct nbd_device *dev, int fd)
@@ -82,13 +84,14 @@ static int add_socket(struct nbd_device *dev, int fd)
 	if (!sock)
 		return err;
 	err = nbd_socket_check(sock);
-	if (!err)
-		err = take_ownership(dev);
-	if (!err && dev->ioctl.nr_socks == NBDX_MAX_LINKS)
-		err = -ENOSPC;
 	if (err) {
 		sockfd_put(sock);
 		return err;
+	}
+	take_ownership(dev);
+	if (dev->ioctl.nr_socks == NBDX_MAX_LINKS) {
+		sockfd_put(sock);
+		return -ENOSPC;
 	}
 	dev->ioctl.socks[dev->ioctl.nr_socks++] = sock;
 	return 0;
@@ -201,8 +204,11 @@ static int end_it(struct nbd_device *dev)
 	return 0;
 }
 
-static int locked_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg)
+/* What belongs to whoever has set sockets */
+static int set_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg)
 {
+	if (is_anothers(dev))
+		return -EBUSY;
 	/* For the last close, whatever it is that this sets */
 	WRITE_ONCE(dev->ioctl.set, true);
 	switch (cmd) {
@@ -225,13 +231,21 @@ static int locked_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long 
 		/* Clients call it between setting sizes and sockets, too */
 		drop_sockets(dev);
 		return end_it(dev);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static int locked_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg)
+{
+	switch (cmd) {
 	case NBD_DISCONNECT:
 		return dev->state == NBDX_STATE_FREE ? -EINVAL : end_it(dev);
 	case NBD_CLEAR_QUE:
 	case NBD_PRINT_DEBUG:
 		return 0;	/* as mainline: nothing since long */
 	default:
-		return -ENOTTY;
+		return set_ioctl(dev, cmd, arg);
 	}
 }
 

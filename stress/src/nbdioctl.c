@@ -201,14 +201,28 @@ static void mixed(void)
 	close(theirs.ours);
 	error = try(device, NBD_SET_SOCK, (unsigned long)ours.ours);
 	tap(error == EBUSY, "ioctl: a socket beside those of another process is refused");
+	error = try(device, NBD_SET_SIZE, 2 << 20);
+	tap(error == EBUSY, "ioctl: and so is another size for them");
+	error = try(device, NBD_CLEAR_SOCK, 0);
+	tap(error == EBUSY, "ioctl: and to clear them");
 	stop(pid);
 	tap(!hung_up(theirs.peer), "ioctl: they wait while the device is open");
+	must(device, NBD_SET_SIZE, 2 << 20, "NBD_SET_SIZE");
 	error = try(device, NBD_SET_SOCK, (unsigned long)ours.ours);
 	tap(!error && hung_up(theirs.peer), "ioctl: when that process has gone they go first");
-	must(device, NBD_CLEAR_SOCK, 0, "NBD_CLEAR_SOCK");
-	close(device);
-	close(theirs.peer);
+	pid = start(device, &error);
+	tap(pid > 0, "ioctl: and what was set before that stands");
+	stop(pid);
 	free_pair(&ours);
+	ours = new_pair();
+	must(device, NBD_SET_SOCK, (unsigned long)ours.ours, "NBD_SET_SOCK");
+	close(device);
+	close(ours.ours);
+	/* A work item does that */
+	sleep(1);
+	tap(hung_up(ours.peer), "ioctl: the last close drops sockets that were never used");
+	close(theirs.peer);
+	close(ours.peer);
 }
 
 /* Nor is a size left for whoever comes next */
