@@ -17,7 +17,7 @@ guest() {
 	swap_on 0
 	say swapping
 	(
-		forkstorm -n 32 -k 96 -t 40 > /tmp/storm && _rc=0 || _rc=$?
+		forkstorm -n 32 -k 96 -t $((20 + 20 * SLOW)) > /tmp/storm && _rc=0 || _rc=$?
 		echo "$_rc" > /tmp/storm.end
 	) &
 	hog_begin -n 4 -m $((MEM_MB * 2)) -s $((60 * SLOW))
@@ -25,7 +25,7 @@ guest() {
 	until_true 60 test -s /tmp/storm.end || :
 	same 'the fork bomb went on to its end' "$(cat /tmp/storm.end)" 0
 	cat /tmp/storm
-	check 'thousands of processes were made' test "$(sed -n 's/^# metric forks=//p' /tmp/storm)" -gt 1000
+	check 'thousands of processes were made' test "$(sed -n 's/^# metric forks=//p' /tmp/storm)" -gt $((1000 / SLOW))
 	swap_off 0
 }
 
