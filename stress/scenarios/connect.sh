@@ -264,13 +264,13 @@ destroyed() {
 	same 'the last close destroys it' $_left 0
 }
 
-# What was written before must be there for whoever connects next
 ioctls() {
 	_rc=0
 	nbdioctl /dev/nb0 || _rc=$?
 	same 'ioctl: every check was made' $_rc 0
 }
 
+# What was written before must be there for whoever connects next
 again() {
 	nbd-client "$HOST4" "$PORT" /dev/nb0 -N one > /dev/null
 	dd if=/bin/busybox of=/dev/nb0 bs=64k count=8 conv=fsync 2> /dev/null
