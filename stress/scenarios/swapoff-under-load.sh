@@ -68,7 +68,8 @@ sockets() {
 # The server is dead and stays dead, requests wait, and memhog waits for them
 forced() {
 	swapon "/dev/${PREFIX}0"
-	hog_in_group 60 -n 4 -m 160 -t 60 -s $((60 * SLOW))
+	# The smaller the group, the less a slow guest tries in vain to write out
+	hog_in_group $((60 * MEM_MB / 256)) -n 4 -m $((160 * MEM_MB / 256)) -t 3600 -s $((60 * SLOW))
 	say swapping-again
 	await dead
 	(
@@ -127,8 +128,9 @@ host() {
 		server_up swap
 	fi
 	report_wait '^say swapping-again' "$FROM" 200
-	sleep 5
-	until_true 60 is_swapping 30
+	# Who still fills memory reads nothing back and has nothing to be told
+	report_wait '^# live .*filled=1' "$(report_size)" 120 || not_ok 'memory is filled again'
+	sleep 2
 	server_kill swap
 	sleep 2
 	vm_say 'go dead'

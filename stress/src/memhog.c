@@ -260,7 +260,6 @@ static void work(const struct options *o, unsigned int id)
 		printf("# memhog: mlockall: %s\n", strerror(errno));
 	a.mem = map(a.pages * PAGE, MAP_PRIVATE | MAP_NORESERVE);
 	madvise(a.mem, a.pages * PAGE, MADV_NOHUGEPAGE);
-	sigaction(SIGBUS, &sa, NULL);
 	for (uint64_t i = 0; i < a.pages && !control->stop; i++) {
 		touch(&a, i, true);
 		page_fill(a.mem + i * WORDS, a.first + i, 0);
@@ -273,6 +272,8 @@ static void work(const struct options *o, unsigned int id)
 		if (++a.w->sigbus >= MAX_SIGBUS)
 			_exit(3);
 	}
+	/* Until here it ends the worker: there was no place to come back to */
+	sigaction(SIGBUS, &sa, NULL);
 	churn(&a, o->random);
 	_exit(0);
 }
