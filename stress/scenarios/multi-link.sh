@@ -86,7 +86,7 @@ disturb() {
 	for _i in 1 2 3 4 5 6 7 8 9 10; do
 		order 0 cut 1 > /dev/null
 		order 1 cut $((1 + _i % 3)) > /dev/null
-		sleep "0.$((_i * 7 % 10))"
+		pause_ms $((_i * 7 % 10 * 100 * SLOW))
 	done
 	sleep 3
 	progress 20 'progress after ten cuts'
