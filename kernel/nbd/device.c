@@ -42,8 +42,9 @@ void nbd_device_release(struct gendisk *disk)
 		return;
 	WRITE_ONCE(dev->stale, false);
 	WRITE_ONCE(dev->closed, true);
-	if (!READ_ONCE(dev->ioctl.set) &&
-	    !(READ_ONCE(dev->config.client_flags) & NBD_CFLAG_DISCONNECT_ON_CLOSE))
+	if (READ_ONCE(dev->ioctl.set))
+		WRITE_ONCE(dev->ioctl_over, true);
+	else if (!(READ_ONCE(dev->config.client_flags) & NBD_CFLAG_DISCONNECT_ON_CLOSE))
 		return;
 	/* Not here: the device's lock comes before open_mutex */
 	nbd_device_hold(dev);
@@ -53,15 +54,18 @@ void nbd_device_release(struct gendisk *disk)
 
 /**
  * nbd_device_ioctl() - an ioctl on the device or a partition of it
- * @disk: its gendisk
+ * @bdev: the device or partition
  * @cmd: NBD_*
  * @arg: its argument
  *
- * Return: 0 or -errno.
+ * Return: 0, -EINVAL on a partition, or another -errno.
  */
-int nbd_device_ioctl(struct gendisk *disk, unsigned int cmd, unsigned long arg)
+int nbd_device_ioctl(struct block_device *bdev, unsigned int cmd, unsigned long arg)
 {
-	return nbd_ioctl(disk->private_data, cmd, arg);
+	/* On 6.1 all that have it open count as one, mounts among them */
+	if (_IOC_TYPE(cmd) == 0xab && bdev_is_partition(bdev))
+		return -EINVAL;
+	return nbd_ioctl(bdev->bd_disk->private_data, cmd, arg);
 }
 
 /* The last reference has gone */

@@ -432,8 +432,11 @@ struct nbd_config {
  *	    cleared under @lock
  * @stale: disconnected by force, and whoever had it open has it open still
  * @ioctl: what the NBD_* ioctls have set for the next NBD_DO_IT, under @lock;
- *	   owner is the process whose sockets they are, with a reference;
+ *	   owner is the process that has set it, with a reference;
  *	   set tells the last close that there is something to forget
+ * @ioctl_over: the last close came, and nobody has forgotten @ioctl yet; set with
+ *		open_mutex held, cleared under @lock
+ * @in_do_it: a process is in NBD_DO_IT, from before SETUP to after TEARDOWN (lock)
  * @close_work: disconnects after the last close, NBD_CFLAG_DISCONNECT_ON_CLOSE
  * @teardown_work: the second half of a teardown by DISCONNECT; has a reference
  * @uevent_work: tells the world that it is LIVE; has a reference
@@ -482,6 +485,8 @@ struct nbd_device {
 		u16 flags;
 		unsigned long timeout;
 	} ioctl;
+	bool ioctl_over;
+	bool in_do_it;
 
 	struct work_struct close_work;
 	struct work_struct teardown_work;

@@ -5,6 +5,7 @@
  * and the device ends with them, as it does on the mainline driver.
  */
 #include <linux/capability.h>
+#include <linux/fdtable.h>
 #include <linux/file.h>
 #include <linux/log2.h>
 #include <linux/pid.h>
@@ -41,6 +42,15 @@ void nbd_ioctl_clear(struct nbd_device *dev)
 	memset(&dev->ioctl, 0, sizeof(dev->ioctl));
 }
 
+/* The last close is over, though its work item may not be */
+static void forget(struct nbd_device *dev)
+{
+	if (!READ_ONCE(dev->ioctl_over))
+		return;
+	WRITE_ONCE(dev->ioctl_over, false);
+	nbd_ioctl_clear(dev);
+}
+
 static bool lives(struct pid *pid)
 {
 	struct task_struct *leader;
@@ -53,33 +63,65 @@ static bool lives(struct pid *pid)
 	return ret;
 }
 
-/*
- * What two processes set does not make one connection.  Before there are sockets it
- * is anybody's, and so is NBD_DO_IT: the process that sets things may fork for it.
- */
-static bool is_anothers(struct nbd_device *dev)
+/* Whether the caller is that process, or was forked by it */
+static bool descends_from(struct pid *pid)
 {
-	return dev->ioctl.nr_socks && dev->ioctl.owner != task_tgid(current) &&
-	       lives(dev->ioctl.owner);
+	struct task_struct *task;
+	bool ret = false;
+
+	rcu_read_lock();
+	/* The parent of all is its own, and has no pid */
+	for (task = current; task->pid && !ret; task = rcu_dereference(task->real_parent))
+		ret = task_tgid(task) == pid;
+	rcu_read_unlock();
+	return ret;
 }
 
-/* Instead of one that has gone, whose sockets go as well */
-static void take_ownership(struct nbd_device *dev)
+static int is_file(const void *wanted, struct file *file, unsigned int fd)
 {
-	if (dev->ioctl.owner == task_tgid(current))
-		return;
-	drop_sockets(dev);
+	return file == wanted;
+}
+
+/* As a process does whose parent has gone once all was set: daemons are made so */
+static bool holds_socket(struct nbd_device *dev)
+{
+	return dev->ioctl.nr_socks &&
+	       iterate_fd(current->files, 0, is_file, dev->ioctl.socks[0]->file);
+}
+
+/* What was set may be the caller's to add to and to start */
+static bool is_ours(struct nbd_device *dev)
+{
+	return !dev->ioctl.owner || descends_from(dev->ioctl.owner) || holds_socket(dev);
+}
+
+/*
+ * What two processes set does not make one connection.  Sockets of one that has
+ * gone go, with all it set beside them, unless the caller has them too; sizes
+ * without sockets stay, for it may have left the rest to a child.
+ */
+static int take_ownership(struct nbd_device *dev)
+{
+	struct pid *owner = dev->ioctl.owner;
+
+	if (owner && lives(owner))
+		return is_ours(dev) ? 0 : -EBUSY;
+	if (dev->ioctl.nr_socks && !is_ours(dev))
+		nbd_ioctl_clear(dev);
 	put_pid(dev->ioctl.owner);
 	dev->ioctl.owner = get_pid(task_tgid(current));
+	/* For the last close, whatever it is that comes of this */
+	WRITE_ONCE(dev->ioctl.set, true);
+	return 0;
 }
 
-static int add_socket(struct nbd_device *dev, int fd)
+static int add_socket(struct nbd_device *dev, unsigned long fd)
 {
 	struct socket *sock;
 	int err = 0;
 
-	if (dev->state != NBDX_STATE_FREE)
-		return -EBUSY;
+	if (fd > INT_MAX)
+		return -EBADF;
 	sock = sockfd_lookup(fd, &err);
 	if (!sock)
 		return err;
@@ -88,7 +130,6 @@ static int add_socket(struct nbd_device *dev, int fd)
 		sockfd_put(sock);
 		return err;
 	}
-	take_ownership(dev);
 	if (dev->ioctl.nr_socks == NBDX_MAX_LINKS) {
 		sockfd_put(sock);
 		return -ENOSPC;
@@ -119,6 +160,8 @@ static int set_size_blocks(struct nbd_device *dev, unsigned long blocks)
 static int take_config(struct nbd_device *dev, struct nbd_config *config,
 		       struct nbd_export *export, struct socket **socks)
 {
+	if (dev->in_do_it || dev->state != NBDX_STATE_FREE || !is_ours(dev))
+		return -EBUSY;
 	if (!dev->ioctl.nr_socks || !dev->ioctl.size)
 		return -EINVAL;
 	config->net = get_net(sock_net(dev->ioctl.socks[0]->sk));
@@ -135,8 +178,8 @@ static int take_config(struct nbd_device *dev, struct nbd_config *config,
 	export->flags = dev->ioctl.flags & NBD_WIRE_FLAG_HAS_FLAGS ? dev->ioctl.flags : 0;
 	memcpy(socks, dev->ioctl.socks, sizeof(dev->ioctl.socks));
 	dev->ioctl.nr_socks = 0;
-	/* Now, and not when it ends: what is set by then may be another's */
 	nbd_ioctl_clear(dev);
+	dev->in_do_it = true;
 	return 0;
 }
 
@@ -164,7 +207,8 @@ static int do_it(struct nbd_device *dev)
 	if (!config.export)
 		return -ENOMEM;
 	mutex_lock(&dev->lock);
-	err = dev->state == NBDX_STATE_FREE ? take_config(dev, &config, &export, socks) : -EBUSY;
+	forget(dev);
+	err = take_config(dev, &config, &export, socks);
 	mutex_unlock(&dev->lock);
 	if (err) {
 		nbd_config_clear(&config);
@@ -183,10 +227,12 @@ static int do_it(struct nbd_device *dev)
 		mutex_lock(&dev->lock);
 		/* Nobody else takes a device down that is in NBD_DO_IT */
 		WRITE_ONCE(dev->state, NBDX_STATE_TEARDOWN);
-		nbd_ioctl_clear(dev);
 		mutex_unlock(&dev->lock);
 		nbd_device_teardown(dev);
 	}
+	mutex_lock(&dev->lock);
+	dev->in_do_it = false;
+	mutex_unlock(&dev->lock);
 	return err;
 }
 
@@ -204,13 +250,27 @@ static int end_it(struct nbd_device *dev)
 	return 0;
 }
 
-/* What belongs to whoever has set sockets */
+/* Clients call it between setting sizes and sockets, too */
+static int clear_sock(struct nbd_device *dev)
+{
+	int err = dev->ioctl.nr_socks ? take_ownership(dev) : 0;
+
+	if (err)
+		return err;
+	drop_sockets(dev);
+	return end_it(dev);
+}
+
 static int set_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg)
 {
-	if (is_anothers(dev))
+	int err;
+
+	/* All of it is for the next connection */
+	if (dev->in_do_it || dev->state != NBDX_STATE_FREE)
 		return -EBUSY;
-	/* For the last close, whatever it is that this sets */
-	WRITE_ONCE(dev->ioctl.set, true);
+	err = take_ownership(dev);
+	if (err)
+		return err;
 	switch (cmd) {
 	case NBD_SET_SOCK:
 		return add_socket(dev, arg);
@@ -224,28 +284,32 @@ static int set_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg
 	case NBD_SET_TIMEOUT:
 		dev->ioctl.timeout = min(arg, 86400UL);
 		return 0;
-	case NBD_SET_FLAGS:
+	default:
 		dev->ioctl.flags = arg;
 		return 0;
-	case NBD_CLEAR_SOCK:
-		/* Clients call it between setting sizes and sockets, too */
-		drop_sockets(dev);
-		return end_it(dev);
-	default:
-		return -ENOTTY;
 	}
 }
 
 static int locked_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg)
 {
+	forget(dev);
 	switch (cmd) {
+	case NBD_SET_SOCK:
+	case NBD_SET_BLKSIZE:
+	case NBD_SET_SIZE:
+	case NBD_SET_SIZE_BLOCKS:
+	case NBD_SET_TIMEOUT:
+	case NBD_SET_FLAGS:
+		return set_ioctl(dev, cmd, arg);
+	case NBD_CLEAR_SOCK:
+		return clear_sock(dev);
 	case NBD_DISCONNECT:
 		return dev->state == NBDX_STATE_FREE ? -EINVAL : end_it(dev);
 	case NBD_CLEAR_QUE:
 	case NBD_PRINT_DEBUG:
 		return 0;	/* as mainline: nothing since long */
 	default:
-		return set_ioctl(dev, cmd, arg);
+		return -ENOTTY;
 	}
 }
 

@@ -4,7 +4,7 @@ desc='a partition table on the export: partitions appear and disappear'
 boot=shared
 mem=256
 modules=loop
-programs=nbdnl
+programs='nbdnl nbdioctl'
 
 prepare() {
 	disk "$WORK/raw" 64M
@@ -41,6 +41,7 @@ guest() {
 	check 'second partition appears' until_true 10 test -b /dev/nb0p2
 	same 'its size' "$(cat /sys/block/nb0/nb0p2/size)" 32768
 	check 'a partition is written' dd if=/bin/busybox of=/dev/nb0p2 bs=64k count=4 conv=fsync
+	nbdioctl -p /dev/nb0p1
 	exec 5< /dev/nb0p1
 	refuse 'disconnect is refused while a partition is open' 'in use|busy' nbd-client -d /dev/nb0
 	exec 5<&-

@@ -3,9 +3,11 @@
  * What processes may do to each other with the NBD_* ioctls, for tests:
  *
  *   nbdioctl DEVICE
+ *   nbdioctl -p PARTITION
  *
  * The device is not connected and nobody else has it open.  It is connected to
- * nothing but the other ends of socket pairs.  One line of TAP for each check.
+ * nothing but the other ends of socket pairs.  The partition is of a device that
+ * netlink has connected.  One line of TAP for each check.
  *
  * Exit status: 0 all ran, whatever came of it, 1 not all could run, 2 usage.
  */
@@ -157,7 +159,7 @@ static void cleared(void)
 	free_pair(&c);
 }
 
-/* A process that gives a socket, and a size, and stays until it is killed */
+/* A process that gives a socket, if any, and a size, and stays until it is killed */
 static pid_t give(const struct pair *pair)
 {
 	int device, ready[2];
@@ -171,7 +173,8 @@ static pid_t give(const struct pair *pair)
 		err(1, "fork");
 	if (!pid) {
 		device = open_device();
-		must(device, NBD_SET_SOCK, (unsigned long)pair->ours, "NBD_SET_SOCK");
+		if (pair)
+			must(device, NBD_SET_SOCK, (unsigned long)pair->ours, "NBD_SET_SOCK");
 		must(device, NBD_SET_SIZE, 1 << 20, "NBD_SET_SIZE");
 		close(ready[0]);
 		if (write(ready[1], "", 1) != 1)
@@ -186,11 +189,11 @@ static pid_t give(const struct pair *pair)
 	return pid;
 }
 
-/* Sockets of two processes never are one connection */
+/* What two processes set never is one connection */
 static void mixed(void)
 {
 	struct pair theirs = new_pair(), ours = new_pair();
-	int device = open_device(), error;
+	int device = open_device(), error = 0;
 	pid_t pid = give(&theirs);
 
 	close(theirs.ours);
@@ -200,16 +203,26 @@ static void mixed(void)
 	tap(error == EBUSY, "ioctl: and so is another size for them");
 	error = try(device, NBD_CLEAR_SOCK, 0);
 	tap(error == EBUSY, "ioctl: and to clear them");
+	error = 0;
+	stop(start(device, &error));
+	tap(error == EBUSY, "ioctl: and to start with them");
 	stop(pid);
 	tap(!hung_up(theirs.peer), "ioctl: they wait while the device is open");
-	must(device, NBD_SET_SIZE, 2 << 20, "NBD_SET_SIZE");
 	error = try(device, NBD_SET_SOCK, (unsigned long)ours.ours);
 	tap(!error && hung_up(theirs.peer), "ioctl: when that process has gone they go first");
+	error = 0;
+	stop(start(device, &error));
+	tap(error == EINVAL, "ioctl: and so does the size it has set");
+	must(device, NBD_SET_SIZE, 2 << 20, "NBD_SET_SIZE");
 	pid = start(device, &error);
-	tap(pid > 0, "ioctl: and what was set before that stands");
+	tap(pid > 0, "ioctl: with one of our own we start");
+	error = try(device, NBD_SET_SIZE, 1 << 20);
+	tap(error == EBUSY, "ioctl: nothing is set while it is connected");
 	stop(pid);
 	free_pair(&ours);
 	ours = new_pair();
+	error = try(device, NBD_SET_SOCK, 1ul << 32 | (unsigned long)ours.ours);
+	tap(error == EBADF, "ioctl: no descriptor is that large");
 	must(device, NBD_SET_SOCK, (unsigned long)ours.ours, "NBD_SET_SOCK");
 	close(device);
 	close(ours.ours);
@@ -220,6 +233,64 @@ static void mixed(void)
 	close(ours.peer);
 }
 
+/* Sizes come before sockets with most clients: they belong to somebody as well */
+static void sizes(void)
+{
+	int device = open_device(), error;
+	pid_t pid = give(NULL);
+
+	error = try(device, NBD_SET_SIZE, 2 << 20);
+	tap(error == EBUSY, "ioctl: a size where another process has set one is refused");
+	error = try(device, NBD_CLEAR_SOCK, 0);
+	tap(!error, "ioctl: there are no sockets to be kept from clearing");
+	stop(pid);
+	error = try(device, NBD_SET_SIZE, 2 << 20);
+	tap(!error, "ioctl: when that process has gone it is taken");
+	close(device);
+}
+
+/* A client that has set all forks, and goes away: its child connects */
+static void daemonized(void)
+{
+	struct pair pair = new_pair();
+	int device = open_device(), status, i;
+	const char *name = strrchr(device_path, '/');
+	char path[64];
+	pid_t parent;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/pid", name ? name + 1 : device_path);
+	parent = fork();
+	if (parent < 0)
+		err(1, "fork");
+	if (!parent) {
+		pid_t self = getpid(), child;
+
+		must(device, NBD_SET_SIZE, 1 << 20, "NBD_SET_SIZE");
+		must(device, NBD_SET_SOCK, (unsigned long)pair.ours, "NBD_SET_SOCK");
+		child = fork();
+		if (child < 0)
+			err(1, "fork");
+		if (child)
+			_exit(0);
+		while (getppid() == self)
+			nap();
+		_exit(try(device, NBD_DO_IT, 0));
+	}
+	if (waitpid(parent, &status, 0) != parent || status)
+		errx(1, "the process that sets a socket failed");
+	close(pair.ours);
+	for (i = 0; i < TRIES && access(path, F_OK); i++)
+		nap();
+	tap(!access(path, F_OK),
+	    "ioctl: the child of a process that has gone connects with its sockets");
+	/* The connection ends with its server, and NBD_DO_IT with it */
+	close(pair.peer);
+	for (i = 0; i < TRIES && !access(path, F_OK); i++)
+		nap();
+	tap(access(path, F_OK), "ioctl: which ends when they break");
+	close(device);
+}
+
 /* Nor is a size left for whoever comes next */
 static void left_over(void)
 {
@@ -228,8 +299,6 @@ static void left_over(void)
 
 	must(device, NBD_SET_SIZE, 1 << 20, "NBD_SET_SIZE");
 	close(device);
-	/* A work item does that */
-	sleep(1);
 	device = open_device();
 	must(device, NBD_SET_SOCK, (unsigned long)pair.ours, "NBD_SET_SOCK");
 	stop(start(device, &error));
@@ -239,15 +308,32 @@ static void left_over(void)
 	free_pair(&pair);
 }
 
+/* Who has a partition open cannot be told from its mount */
+static int on_partition(void)
+{
+	int partition = open_device(), error;
+
+	error = try(partition, NBD_DISCONNECT, 0);
+	tap(error == EINVAL, "ioctl: a partition is not the place for these");
+	close(partition);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
-	if (argc != 2) {
-		fprintf(stderr, "usage: nbdioctl DEVICE\n");
+	if (argc == 3 && !strcmp(argv[1], "-p")) {
+		device_path = argv[2];
+		return on_partition();
+	}
+	if (argc != 2 || argv[1][0] == '-') {
+		fprintf(stderr, "usage: nbdioctl DEVICE\n       nbdioctl -p PARTITION\n");
 		return 2;
 	}
 	device_path = argv[1];
 	cleared();
 	mixed();
+	sizes();
+	daemonized();
 	left_over();
 	return 0;
 }
