@@ -85,14 +85,20 @@ static int is_file(const void *wanted, struct file *file, unsigned int fd)
 /* As a process does whose parent has gone once all was set: daemons are made so */
 static bool holds_socket(struct nbd_device *dev)
 {
-	return dev->ioctl.nr_socks &&
-	       iterate_fd(current->files, 0, is_file, dev->ioctl.socks[0]->file);
+	unsigned int i;
+
+	for (i = 0; i < dev->ioctl.nr_socks; i++)
+		if (iterate_fd(current->files, 0, is_file, dev->ioctl.socks[i]->file))
+			return true;
+	return false;
 }
 
-/* What was set may be the caller's to add to and to start */
-static bool is_ours(struct nbd_device *dev)
+/* What was set is for somebody else to add to and to start */
+static bool is_anothers(struct nbd_device *dev)
 {
-	return !dev->ioctl.owner || descends_from(dev->ioctl.owner) || holds_socket(dev);
+	struct pid *owner = dev->ioctl.owner;
+
+	return owner && lives(owner) && !descends_from(owner) && !holds_socket(dev);
 }
 
 /*
@@ -104,9 +110,11 @@ static int take_ownership(struct nbd_device *dev)
 {
 	struct pid *owner = dev->ioctl.owner;
 
+	if (is_anothers(dev))
+		return -EBUSY;
 	if (owner && lives(owner))
-		return is_ours(dev) ? 0 : -EBUSY;
-	if (dev->ioctl.nr_socks && !is_ours(dev))
+		return 0;
+	if (dev->ioctl.nr_socks && !holds_socket(dev))
 		nbd_ioctl_clear(dev);
 	put_pid(dev->ioctl.owner);
 	dev->ioctl.owner = get_pid(task_tgid(current));
@@ -160,7 +168,7 @@ static int set_size_blocks(struct nbd_device *dev, unsigned long blocks)
 static int take_config(struct nbd_device *dev, struct nbd_config *config,
 		       struct nbd_export *export, struct socket **socks)
 {
-	if (dev->in_do_it || dev->state != NBDX_STATE_FREE || !is_ours(dev))
+	if (dev->in_do_it || dev->state != NBDX_STATE_FREE || is_anothers(dev))
 		return -EBUSY;
 	if (!dev->ioctl.nr_socks || !dev->ioctl.size)
 		return -EINVAL;
@@ -239,8 +247,9 @@ static int do_it(struct nbd_device *dev)
 /* The caller has the device open, and so has the process in NBD_DO_IT */
 static int end_it(struct nbd_device *dev)
 {
+	/* On its way, and not yet to be stopped */
 	if (dev->state == NBDX_STATE_FREE)
-		return 0;
+		return dev->in_do_it ? -EBUSY : 0;
 	if (!dev->config.do_it)
 		return -EBUSY;
 	if (disk_openers(dev->disk) > 2)
@@ -304,7 +313,7 @@ static int locked_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long 
 	case NBD_CLEAR_SOCK:
 		return clear_sock(dev);
 	case NBD_DISCONNECT:
-		return dev->state == NBDX_STATE_FREE ? -EINVAL : end_it(dev);
+		return dev->state == NBDX_STATE_FREE && !dev->in_do_it ? -EINVAL : end_it(dev);
 	case NBD_CLEAR_QUE:
 	case NBD_PRINT_DEBUG:
 		return 0;	/* as mainline: nothing since long */

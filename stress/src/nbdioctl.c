@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -274,6 +275,7 @@ static void daemonized(void)
 			_exit(0);
 		while (getppid() == self)
 			nap();
+		must(device, NBD_SET_TIMEOUT, 60, "NBD_SET_TIMEOUT");
 		_exit(try(device, NBD_DO_IT, 0));
 	}
 	if (waitpid(parent, &status, 0) != parent || status)
@@ -288,6 +290,9 @@ static void daemonized(void)
 	for (i = 0; i < TRIES && !access(path, F_OK); i++)
 		nap();
 	tap(access(path, F_OK), "ioctl: which ends when they break");
+	/* The child's parent is gone, and it has the device open as long as it lives */
+	if (wait(NULL) < 0)
+		err(1, "wait");
 	close(device);
 }
 
@@ -330,6 +335,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	device_path = argv[1];
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1))
+		err(1, "prctl");
 	cleared();
 	mixed();
 	sizes();
