@@ -130,7 +130,7 @@ disturbed() {
 	nothing) ;;
 	*) tell "$1" || : ;;
 	esac
-	measure "$2_$1" "$3"
+	measure "$2_$1" $(($3 * SLOW))
 	RATE=$((IN_PER_S + OUT_PER_S))
 	case $1 in
 	loss) netem clear ;;

@@ -36,14 +36,14 @@ tcp_memory_full() {
 
 host() {
 	hog_filled 120 || return 0
-	measure before 10
+	measure before $((10 * SLOW))
 	_base=$IN_PER_S
 	ip netns exec "$NS" "$TOP/build/stress/bin/flood" fill "$GUEST4" $SINK > /dev/null &
 	_fill=$!
 	check 'TCP memory is full' until_true 40 tcp_memory_full
 	# A busy host may be slow for a while by itself, but not three times in a row
 	for _try in 1 2 3; do
-		measure "flooded_$_try" 15
+		measure "flooded_$_try" $((15 * SLOW))
 		_flooded=$IN_PER_S
 		[ $((_flooded * 2)) -lt "$_base" ] || break
 	done
