@@ -275,6 +275,7 @@ static void daemonized(void)
 			_exit(0);
 		while (getppid() == self)
 			nap();
+		close(pair.peer);
 		must(device, NBD_SET_TIMEOUT, 60, "NBD_SET_TIMEOUT");
 		_exit(try(device, NBD_DO_IT, 0));
 	}
