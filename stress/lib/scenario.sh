@@ -161,21 +161,21 @@ run_one() {
 }
 
 # guest_mb MB: what a guest is given that a scenario wants MB for.  A debug kernel has
-# 60 for itself (KASAN's shadow, lockdep's tables, more text); since it pages slowly, a
-# hundred pages a second, memhog gets no more than 128 beside that to fill, unless
-# the scenario has measured out its loads for what it wants (sized=y).
+# 70 for itself (KASAN's shadow, lockdep's tables, more text, kmemleak's objects); since
+# it pages slowly, a hundred pages a second, memhog gets no more than 128 beside that to
+# fill, unless the scenario has measured out its loads for what it wants (sized=y).
 guest_mb() {
 	kernel_has KASAN || { echo "$1" && return; }
 	case $GROUP_SIZED-$GROUP_PROGRAMS in
 	-*memhog*) [ "$1" -le 128 ] || set -- 128 ;;
 	esac
-	echo $(($1 + 60))
+	echo $(($1 + 70))
 }
 
 # load_mb MB: what workloads take for the size of such a guest: on a debug kernel a quarter.
 # Of 128 it leaves 28 to memhog, so that more than the half of twice 32 swaps.
 load_mb() {
-	kernel_has KASAN && echo $((($(guest_mb "$1") - 60) / 4)) || echo "$1"
+	kernel_has KASAN && echo $((($(guest_mb "$1") - 70) / 4)) || echo "$1"
 }
 
 # group_boot NAME...: one guest fit for all of them
