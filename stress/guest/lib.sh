@@ -106,20 +106,18 @@ attach() {
 	until_true 10 test -e "/sys/block/$PREFIX${_dev##*"$PREFIX"}/pid"
 }
 
-# kmemleak makes an object for each allocation, out of the reserve where that may use it,
-# and frees it a grace period of RCU later, which is long on a debug kernel.  Without
-# more to go down from one such guest stood still, as any may on a stock virtio_net
-# whose reserve is too small.
-spare_kmemleak() {
-	[ -e /sys/kernel/debug/kmemleak ] && [ ! -e /tmp/spared ] || return 0
+# more_free: what a packet takes of the reserve is reckoned for kernels as they are used;
+# under KASAN slab objects are larger.  /sys/kernel/debug/kmemleak is on debug kernels.
+more_free() {
+	[ -e /sys/kernel/debug/kmemleak ] && [ ! -e /tmp/more_free ] || return 0
 	echo $(($(cat /proc/sys/vm/min_free_kbytes) + 8192)) > /proc/sys/vm/min_free_kbytes
-	: > /tmp/spared
+	: > /tmp/more_free
 }
 
 # swap_on N: make device N the swap of the guest
 swap_on() {
 	mkswap "/dev/$PREFIX$1" > /dev/null
-	spare_kmemleak
+	more_free
 	swapon "/dev/$PREFIX$1"
 }
 
@@ -261,7 +259,7 @@ probe_begin() {
 	) &
 	await filled
 	mkswap "/dev/${PREFIX}0" 921600 > /dev/null
-	spare_kmemleak
+	more_free
 	swapon "/dev/${PREFIX}0"
 }
 

@@ -161,7 +161,7 @@ run_one() {
 }
 
 # guest_mb MB: what a guest is given that a scenario wants MB for.  A debug kernel has
-# 70 for itself (KASAN's shadow, lockdep's tables, more text, kmemleak's objects); since
+# 70 for itself (KASAN's shadow, lockdep's tables, more text, a larger reserve); since
 # it pages slowly, a hundred pages a second, memhog gets no more than 128 beside that to
 # fill, unless the scenario has measured out its loads for what it wants (sized=y).
 guest_mb() {

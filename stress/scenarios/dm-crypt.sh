@@ -22,7 +22,7 @@ guest() {
 	check 'dm-crypt on the device' dmsetup create secret --table \
 		"0 $(cat "/sys/block/${PREFIX}0/size") crypt aes-xts-plain64 $_key 0 /dev/${PREFIX}0 0"
 	mkswap /dev/mapper/secret > /dev/null
-	spare_kmemleak
+	more_free
 	swapon /dev/mapper/secret
 	say swapping
 	hog_begin -n 4 -m $((MEM_MB * 2)) -s $((60 * SLOW))
