@@ -236,7 +236,7 @@ hog_finish() {
 starved_guest() {
 	_hold=$1
 	attach 0 swap -swap
-	probe_begin $((50 + _hold))
+	probe_begin $((50 * SLOW + _hold))
 	_level=$(($(min_watermarks) / 5))
 	metric "hold_kb=$_level"
 	exec 3<&0
@@ -245,7 +245,7 @@ starved_guest() {
 		echo "$_level $_hold" > /sys/module/eater/parameters/hold
 	) <&3 &
 	say swapping
-	hog -n 4 -m "$(hog_mb 220)" -t $((30 + _hold)) -s $((90 * SLOW))
+	hog -n 4 -m "$(hog_mb 220)" -t $((30 * SLOW + _hold)) -s $((90 * SLOW))
 	probe_end 60
 	swap_off 0
 }

@@ -148,7 +148,7 @@ stalled() {
 starved_ready() {
 	report_wait '^say filled' "$FROM" 60
 	vm_say 'go filled'
-	swapping 50
+	swapping 30
 }
 
 hold_begins() {
