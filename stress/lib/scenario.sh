@@ -162,12 +162,12 @@ run_one() {
 
 # guest_mb MB: what a guest is given that a scenario wants MB for.  A debug kernel has
 # 70 for itself (KASAN's shadow, lockdep's tables, more text, a larger reserve); since
-# it pages slowly, a hundred pages a second, memhog gets no more than 128 beside that to
+# it pages slowly, a hundred pages a second, memhog gets no more than 160 beside that to
 # fill, unless the scenario has measured out its loads for what it wants (sized=y).
 guest_mb() {
 	kernel_has KASAN || { echo "$1" && return; }
 	case $GROUP_SIZED-$GROUP_PROGRAMS in
-	-*memhog*) [ "$1" -le 128 ] || set -- 128 ;;
+	-*memhog*) [ "$1" -le 160 ] || set -- 160 ;;
 	esac
 	echo $(($1 + 70))
 }
