@@ -172,8 +172,8 @@ guest_mb() {
 	echo $(($1 + 70))
 }
 
-# load_mb MB: what workloads take for the size of such a guest: on a debug kernel a quarter.
-# Of 128 it leaves 28 to memhog, so that more than the half of twice 32 swaps.
+# load_mb MB: what workloads take for the size of such a guest: on a debug kernel a quarter,
+# for filling memory is most of what a run takes there, and twice that swaps all the same
 load_mb() {
 	kernel_has KASAN && echo $((($(guest_mb "$1") - 70) / 4)) || echo "$1"
 }
