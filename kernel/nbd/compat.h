@@ -224,7 +224,7 @@ static inline bool nbd_compat_guarantees(unsigned long what)
 
 int nbd_device_open(struct gendisk *disk);
 void nbd_device_release(struct gendisk *disk);
-int nbd_device_ioctl(struct block_device *bdev, unsigned int cmd, unsigned long arg);
+int nbd_ioctl(struct block_device *bdev, unsigned int cmd, unsigned long arg);
 
 /* Since 6.5 block devices are opened, released and controlled by other types */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
@@ -241,7 +241,7 @@ static inline void nbd_compat_release(struct gendisk *disk)
 static inline int nbd_compat_ioctl(struct block_device *bdev, blk_mode_t mode, unsigned int cmd,
 				   unsigned long arg)
 {
-	return nbd_device_ioctl(bdev, cmd, arg);
+	return nbd_ioctl(bdev, cmd, arg);
 }
 #else
 static inline int nbd_compat_open(struct block_device *bdev, fmode_t mode)
@@ -257,7 +257,7 @@ static inline void nbd_compat_release(struct gendisk *disk, fmode_t mode)
 static inline int nbd_compat_ioctl(struct block_device *bdev, fmode_t mode, unsigned int cmd,
 				   unsigned long arg)
 {
-	return nbd_device_ioctl(bdev, cmd, arg);
+	return nbd_ioctl(bdev, cmd, arg);
 }
 #endif
 

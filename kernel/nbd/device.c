@@ -52,22 +52,6 @@ void nbd_device_release(struct gendisk *disk)
 		nbd_device_put(dev);
 }
 
-/**
- * nbd_device_ioctl() - an ioctl on the device or a partition of it
- * @bdev: the device or partition
- * @cmd: NBD_*
- * @arg: its argument
- *
- * Return: 0, -EINVAL on a partition, or another -errno.
- */
-int nbd_device_ioctl(struct block_device *bdev, unsigned int cmd, unsigned long arg)
-{
-	/* On 6.1 all that have it open count as one, mounts among them */
-	if (_IOC_TYPE(cmd) == 0xab && bdev_is_partition(bdev))
-		return -EINVAL;
-	return nbd_ioctl(bdev->bd_disk->private_data, cmd, arg);
-}
-
 /* The last reference has gone */
 static void device_free(struct gendisk *disk)
 {

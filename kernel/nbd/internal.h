@@ -677,7 +677,6 @@ void nbd_counters_add(struct nbd_counters *sum, const struct nbd_counters *c);
 int nbd_status_fill(struct sk_buff *msg, struct nbd_device *dev, bool all);
 
 /* ioctl.c */
-int nbd_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg);
 void nbd_ioctl_clear(struct nbd_device *dev);
 
 /* debugfs.c */

@@ -324,20 +324,24 @@ static int locked_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long 
 
 /**
  * nbd_ioctl() - the NBD_* ioctls
- * @dev: the device
+ * @bdev: the device or a partition of it
  * @cmd: NBD_*
  * @arg: its argument
  *
- * Return: 0 or -errno.
+ * Return: 0, -EINVAL on a partition, or another -errno.
  */
-int nbd_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg)
+int nbd_ioctl(struct block_device *bdev, unsigned int cmd, unsigned long arg)
 {
+	struct nbd_device *dev = bdev->bd_disk->private_data;
 	int ret;
 
 	if (_IOC_TYPE(cmd) != 0xab)
 		return -ENOTTY;
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
+	/* On 6.1 all that have it open count as one, mounts among them */
+	if (bdev_is_partition(bdev))
+		return -EINVAL;
 	if (cmd == NBD_DO_IT)
 		return do_it(dev);
 

@@ -103,15 +103,23 @@ static bool is_whole(const struct pair *pair)
 	       byte == 'x';
 }
 
+/* What is there while the device is connected */
+static const char *pid_file(void)
+{
+	static char path[64];
+	const char *name = strrchr(device_path, '/');
+
+	snprintf(path, sizeof(path), "/sys/block/%s/pid", name ? name + 1 : device_path);
+	return path;
+}
+
 /* NBD_DO_IT in a process of its own; it has failed or is going to be ended by us */
 static pid_t start(int device, int *error)
 {
-	const char *name = strrchr(device_path, '/');
-	char path[64];
+	const char *path = pid_file();
 	int status, i;
 	pid_t pid;
 
-	snprintf(path, sizeof(path), "/sys/block/%s/pid", name ? name + 1 : device_path);
 	pid = fork();
 	if (pid < 0)
 		err(1, "fork");
@@ -255,11 +263,9 @@ static void daemonized(void)
 {
 	struct pair pair = new_pair();
 	int device = open_device(), status, i;
-	const char *name = strrchr(device_path, '/');
-	char path[64];
+	const char *path = pid_file();
 	pid_t parent;
 
-	snprintf(path, sizeof(path), "/sys/block/%s/pid", name ? name + 1 : device_path);
 	parent = fork();
 	if (parent < 0)
 		err(1, "fork");
