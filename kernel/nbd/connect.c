@@ -39,6 +39,35 @@ static bool in_use(struct nbd_device *dev)
 	return ret;
 }
 
+/**
+ * nbd_device_abort() - end what a process in NBD_DO_IT has begun
+ * @dev: the device, its lock held; in SETUP, LIVE or TEARDOWN by NBD_DO_IT
+ * @openers: at most so many may have it open; that process is one of them
+ *
+ * From then on nobody opens it: see nbd_device_open().
+ *
+ * Return: whether it ends; if not, it is in use.
+ */
+bool nbd_device_abort(struct nbd_device *dev, unsigned int openers)
+{
+	bool live = dev->state == NBDX_STATE_LIVE, ret;
+
+	lockdep_assert_held(&dev->lock);
+	if (READ_ONCE(dev->abort) || dev->state == NBDX_STATE_TEARDOWN)
+		return true;
+	/* As in in_use().  Before it is LIVE there is nothing to lose. */
+	if (live && !mutex_trylock(&dev->disk->open_mutex))
+		return false;
+	ret = !live || disk_openers(dev->disk) <= openers;
+	if (ret)
+		WRITE_ONCE(dev->abort, true);
+	if (live)
+		mutex_unlock(&dev->disk->open_mutex);
+	if (ret)
+		wake_up_all(&dev->setup);
+	return ret;
+}
+
 /* Standard clients and udev rules take this file for "connected" */
 static ssize_t pid_show(struct device *d, struct device_attribute *attr, char *buf)
 {
@@ -426,6 +455,8 @@ static void release(struct nbd_device *dev)
 	nbd_reserve_unregister(dev);
 	/* The next one may be of another name space, with other cards */
 	memset(dev->rings, 0, sizeof(dev->rings));
+	if (dev->config.do_it)
+		dev->in_do_it = false;
 	nbd_config_clear(&dev->config);
 	dev->export_known = false;
 	memset(&dev->export, 0, sizeof(dev->export));
@@ -665,12 +696,13 @@ int nbd_device_disconnect(struct nbd_device *dev, bool force, u64 connection)
 	case NBDX_STATE_LIVE:
 		if (dev->config.do_it) {
 			/* The process in NBD_DO_IT has it open and takes it down */
-			if (!force && disk_openers(dev->disk) > 1) {
+			if (force) {
+				WRITE_ONCE(dev->abort, true);
+				wake_up_all(&dev->setup);
+			} else if (!nbd_device_abort(dev, 1)) {
 				err = -EBUSY;
 				break;
 			}
-			WRITE_ONCE(dev->abort, true);
-			wake_up_all(&dev->setup);
 			mutex_unlock(&dev->lock);
 			return await_end(dev, connection);
 		}

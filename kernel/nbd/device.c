@@ -15,14 +15,22 @@ static DECLARE_WAIT_QUEUE_HEAD(disks_gone);
  * nbd_device_open() - the block layer opens the device
  * @disk: its gendisk
  *
- * Context: open_mutex held, as by in_use() in connect.c.
+ * Context: open_mutex held, as by in_use() and nbd_device_abort() in connect.c.
  * Return: 0 or -ENXIO.
  */
 int nbd_device_open(struct gendisk *disk)
 {
 	struct nbd_device *dev = disk->private_data;
 
-	return READ_ONCE(dev->state) == NBDX_STATE_TEARDOWN ? -ENXIO : 0;
+	switch (READ_ONCE(dev->state)) {
+	case NBDX_STATE_LIVE:
+		/* By NBD_DO_IT, whose process has yet to see it */
+		return READ_ONCE(dev->abort) ? -ENXIO : 0;
+	case NBDX_STATE_TEARDOWN:
+		return -ENXIO;
+	default:
+		return 0;
+	}
 }
 
 /**

@@ -421,7 +421,8 @@ struct nbd_config {
  *	   DISCONNECT for that of somebody else
  * @down_since: jiffies since when no link has been ready, under queue.lock
  * @ready: links that are ready, under queue.lock
- * @abort: SETUP is to be given up, DO_IT to end
+ * @abort: SETUP is to be given up, DO_IT to end (lock; while LIVE with open_mutex
+ *	   as well, unless by force)
  * @pid_file: /sys/block/DEV/pid is there (who owns SETUP or TEARDOWN)
  * @backend_file: /sys/block/DEV/backend is
  * @rings: sizes of receive rings, as they were last known (lock)
@@ -436,7 +437,7 @@ struct nbd_config {
  *	   set tells the last close that there is something to forget
  * @ioctl_over: the last close came, and nobody has forgotten @ioctl yet; set with
  *		open_mutex held, cleared under @lock
- * @in_do_it: a process is in NBD_DO_IT, from before SETUP to after TEARDOWN (lock)
+ * @in_do_it: a process is in NBD_DO_IT, from before SETUP until it is FREE (lock)
  * @close_work: disconnects after the last close, NBD_CFLAG_DISCONNECT_ON_CLOSE
  * @teardown_work: the second half of a teardown by DISCONNECT; has a reference
  * @uevent_work: tells the world that it is LIVE; has a reference
@@ -541,6 +542,7 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 		       const struct nbd_export *export, struct socket **socks,
 		       u64 *connection, char *why, size_t len);
 int nbd_device_disconnect(struct nbd_device *dev, bool force, u64 connection);
+bool nbd_device_abort(struct nbd_device *dev, unsigned int openers);
 void nbd_device_teardown(struct nbd_device *dev);
 int nbd_device_hand_over(struct nbd_device *dev, struct socket *sock);
 

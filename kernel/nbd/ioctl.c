@@ -18,7 +18,7 @@
 #include "internal.h"
 
 #define DEFAULT_BLOCK	1024	/* mainline's */
-#define DEFAULT_TIMEOUT	30	/* s */
+#define TIMEOUT_MAX	86400	/* s, and the default, since mainline waits for ever */
 
 static void drop_sockets(struct nbd_device *dev)
 {
@@ -133,25 +133,27 @@ static int add_socket(struct nbd_device *dev, unsigned long fd)
 	sock = sockfd_lookup(fd, &err);
 	if (!sock)
 		return err;
-	err = nbd_socket_check(sock);
-	if (err) {
+	err = nbd_socket_check(sock) ?: take_ownership(dev);
+	if (!err && dev->ioctl.nr_socks == NBDX_MAX_LINKS)
+		err = -ENOSPC;
+	if (err)
 		sockfd_put(sock);
-		return err;
-	}
-	if (dev->ioctl.nr_socks == NBDX_MAX_LINKS) {
-		sockfd_put(sock);
-		return -ENOSPC;
-	}
-	dev->ioctl.socks[dev->ioctl.nr_socks++] = sock;
-	return 0;
+	else
+		dev->ioctl.socks[dev->ioctl.nr_socks++] = sock;
+	return err;
 }
 
 static int set_block_size(struct nbd_device *dev, unsigned long size)
 {
-	if (size < 512 || size > PAGE_SIZE || !is_power_of_2(size))
+	int err;
+
+	/* 0 is the default, as on mainline */
+	if (size && (size < 512 || size > PAGE_SIZE || !is_power_of_2(size)))
 		return -EINVAL;
-	dev->ioctl.block_size = size;
-	return 0;
+	err = take_ownership(dev);
+	if (!err)
+		dev->ioctl.block_size = size;
+	return err;
 }
 
 static int set_size_blocks(struct nbd_device *dev, unsigned long blocks)
@@ -176,14 +178,15 @@ static int take_config(struct nbd_device *dev, struct nbd_config *config,
 	config->nr_links = dev->ioctl.nr_socks;
 	config->do_it = true;
 	config->connect_timeout = 1;	/* nothing is left to connect */
-	config->timeout = dev->ioctl.timeout ?: DEFAULT_TIMEOUT;
+	config->timeout = dev->ioctl.timeout ?: TIMEOUT_MAX;
 	config->link_timeout = NBD_LINK_TIMEOUT_DEFAULT;
 	/* Another socket may take over what the server of this one still has */
 	config->fence_delay = NBD_FENCE_DELAY_DEFAULT;
 	config->block_size = dev->ioctl.block_size ?: DEFAULT_BLOCK;
 	config->pid = task_pid_nr(current);
 	export->size = dev->ioctl.size;
-	export->flags = dev->ioctl.flags & NBD_WIRE_FLAG_HAS_FLAGS ? dev->ioctl.flags : 0;
+	/* NBD_WIRE_FLAG_HAS_FLAGS is a server's to say, and programs here leave it out */
+	export->flags = dev->ioctl.flags;
 	memcpy(socks, dev->ioctl.socks, sizeof(dev->ioctl.socks));
 	dev->ioctl.nr_socks = 0;
 	nbd_ioctl_clear(dev);
@@ -208,6 +211,7 @@ static int do_it(struct nbd_device *dev)
 	struct nbd_export export = { };
 	unsigned int i;
 	char why[256];
+	bool taken;
 	int err;
 
 	/* Before the lock, for which handlers wait */
@@ -224,24 +228,29 @@ static int do_it(struct nbd_device *dev)
 	}
 
 	err = nbd_device_connect(dev, &config, &export, socks, NULL, why, sizeof(why));
+	taken = !config.net;
 	nbd_config_clear(&config);
 	for (i = 0; i < NBDX_MAX_LINKS; i++)
 		if (socks[i])
 			sockfd_put(socks[i]);
 	if (err) {
 		pr_err("%s: NBD_DO_IT: %s\n", dev->disk->disk_name, why);
-	} else {
-		err = wait_event_interruptible(dev->setup, ended(dev));
-		mutex_lock(&dev->lock);
-		/* Nobody else takes a device down that is in NBD_DO_IT */
-		WRITE_ONCE(dev->state, NBDX_STATE_TEARDOWN);
-		mutex_unlock(&dev->lock);
-		nbd_device_teardown(dev);
+		if (!taken) {
+			mutex_lock(&dev->lock);
+			dev->in_do_it = false;
+			mutex_unlock(&dev->lock);
+		}
+		return err;
 	}
+
+	err = wait_event_interruptible(dev->setup, ended(dev));
 	mutex_lock(&dev->lock);
-	dev->in_do_it = false;
+	/* Nobody else takes a device down that is in NBD_DO_IT */
+	WRITE_ONCE(dev->state, NBDX_STATE_TEARDOWN);
 	mutex_unlock(&dev->lock);
-	return err;
+	nbd_device_teardown(dev);
+	/* Not to be called again, with what somebody else has set by then */
+	return err ? -EINTR : 0;
 }
 
 /* The caller has the device open, and so has the process in NBD_DO_IT */
@@ -252,21 +261,20 @@ static int end_it(struct nbd_device *dev)
 		return dev->in_do_it ? -EBUSY : 0;
 	if (!dev->config.do_it)
 		return -EBUSY;
-	if (disk_openers(dev->disk) > 2)
-		return -EBUSY;
-	WRITE_ONCE(dev->abort, true);
-	wake_up_all(&dev->setup);
-	return 0;
+	return nbd_device_abort(dev, 2) ? 0 : -EBUSY;
 }
 
 /* Clients call it between setting sizes and sockets, too */
 static int clear_sock(struct nbd_device *dev)
 {
-	int err = dev->ioctl.nr_socks ? take_ownership(dev) : 0;
-
-	if (err)
-		return err;
-	drop_sockets(dev);
+	if (dev->ioctl.nr_socks) {
+		if (is_anothers(dev))
+			return -EBUSY;
+		if (lives(dev->ioctl.owner) || holds_socket(dev))
+			drop_sockets(dev);
+		else
+			nbd_ioctl_clear(dev);
+	}
 	return end_it(dev);
 }
 
@@ -277,21 +285,24 @@ static int set_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg
 	/* All of it is for the next connection */
 	if (dev->in_do_it || dev->state != NBDX_STATE_FREE)
 		return -EBUSY;
+	if (is_anothers(dev))
+		return -EBUSY;
+	/* Who gives what cannot be used does not own the rest by that */
+	if (cmd == NBD_SET_SOCK)
+		return add_socket(dev, arg);
+	if (cmd == NBD_SET_BLKSIZE)
+		return set_block_size(dev, arg);
 	err = take_ownership(dev);
 	if (err)
 		return err;
 	switch (cmd) {
-	case NBD_SET_SOCK:
-		return add_socket(dev, arg);
-	case NBD_SET_BLKSIZE:
-		return set_block_size(dev, arg);
 	case NBD_SET_SIZE:
 		dev->ioctl.size = arg;
 		return 0;
 	case NBD_SET_SIZE_BLOCKS:
 		return set_size_blocks(dev, arg);
 	case NBD_SET_TIMEOUT:
-		dev->ioctl.timeout = min(arg, 86400UL);
+		dev->ioctl.timeout = min(arg, (unsigned long)TIMEOUT_MAX);
 		return 0;
 	default:
 		dev->ioctl.flags = arg;

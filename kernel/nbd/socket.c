@@ -49,12 +49,28 @@ static void set_lock_class(struct sock *sk)
 }
 #endif
 
+/*
+ * What attach() has left, by whom callbacks know the link.  A listening socket's
+ * children inherit the callbacks, and the mark keeps them from inheriting it.
+ */
+static struct nbd_link *link_of(const struct sock *sk)
+{
+	return (struct nbd_link *)((unsigned long)sk->sk_user_data & SK_USER_DATA_PTRMASK);
+}
+
+/* Our callbacks run for as long as a socket is open that has them: nobody tells us when */
+static void keep_module(void)
+{
+	pr_warn_once("nbd: a socket that was handed over was given another protocol, or listens: the module stays loaded\n");
+	__module_get(THIS_MODULE);
+}
+
 static void data_ready(struct sock *sk)
 {
 	struct nbd_link *link;
 
 	read_lock_bh(&sk->sk_callback_lock);
-	link = sk->sk_user_data;
+	link = link_of(sk);
 	if (link) {
 		if (link->adopted)
 			link->saved.data_ready(sk);
@@ -90,7 +106,7 @@ static void write_space(struct sock *sk)
 	struct nbd_link *link;
 
 	read_lock_bh(&sk->sk_callback_lock);
-	link = sk->sk_user_data;
+	link = link_of(sk);
 	if (link && link->adopted) {
 		link->saved.write_space(sk);
 		nbd_link_wake(link, NBD_EVENT_SOCKET);
@@ -106,13 +122,16 @@ static void state_change(struct sock *sk)
 	struct nbd_link *link;
 
 	read_lock_bh(&sk->sk_callback_lock);
-	link = sk->sk_user_data;
+	link = link_of(sk);
 	if (link) {
 		if (link->adopted)
 			link->saved.state_change(sk);
 		if (link->rx.live && !link->adopted && sk->sk_state != TCP_ESTABLISHED)
 			nbd_link_fault(link, sk->sk_err ? -sk->sk_err : -ECONNRESET);
 		nbd_link_wake(link, NBD_EVENT_SOCKET);
+	} else if (sk->sk_family != AF_UNIX && sk->sk_state == TCP_ESTABLISHED) {
+		/* Somebody listens on a socket that was handed over, and this was accepted */
+		keep_module();
 	}
 	read_unlock_bh(&sk->sk_callback_lock);
 }
@@ -122,7 +141,7 @@ static void error_report(struct sock *sk)
 	struct nbd_link *link;
 
 	read_lock_bh(&sk->sk_callback_lock);
-	link = sk->sk_user_data;
+	link = link_of(sk);
 	if (link) {
 		if (link->adopted)
 			link->saved.error_report(sk);
@@ -146,7 +165,7 @@ static int attach(struct nbd_link *link, struct socket *sock)
 		link->saved.write_space = sk->sk_write_space;
 		link->saved.state_change = sk->sk_state_change;
 		link->saved.error_report = sk->sk_error_report;
-		sk->sk_user_data = link;
+		sk->sk_user_data = (void *)((unsigned long)link | SK_USER_DATA_NOCOPY);
 		sk->sk_data_ready = data_ready;
 		sk->sk_write_space = write_space;
 		sk->sk_state_change = state_change;
@@ -184,11 +203,8 @@ static void detach(struct nbd_link *link)
 	link->rx.live = false;
 	write_unlock_bh(&sk->sk_callback_lock);
 	release_sock(sk);
-	/* Whoever it is calls ours for as long as the socket is open: nobody tells us when */
-	if (kept) {
-		pr_warn_once("nbd: a socket that was handed over was given another protocol: the module stays loaded\n");
-		__module_get(THIS_MODULE);
-	}
+	if (kept)
+		keep_module();
 }
 
 /*

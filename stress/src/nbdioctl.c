@@ -14,7 +14,9 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/nbd.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -145,6 +147,132 @@ static void stop(pid_t pid)
 		err(1, "waitpid");
 }
 
+/* A device of 1 MiB over the socket, in a process of its own */
+static pid_t must_start(int device, const struct pair *pair)
+{
+	int error = 0;
+	pid_t pid;
+
+	must(device, NBD_SET_SIZE, 1 << 20, "NBD_SET_SIZE");
+	must(device, NBD_SET_SOCK, (unsigned long)pair->ours, "NBD_SET_SOCK");
+	pid = start(device, &error);
+	if (pid <= 0)
+		errx(1, "NBD_DO_IT: %s", strerror(error));
+	return pid;
+}
+
+/* Does the file of the device in sysfs hold that? */
+static bool reads(const char *file, const char *wanted)
+{
+	const char *name = strrchr(device_path, '/');
+	char path[96], line[64] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/%s", name ? name + 1 : device_path, file);
+	f = fopen(path, "r");
+	if (!f || !fgets(line, sizeof(line), f))
+		err(1, "%s", path);
+	fclose(f);
+	line[strcspn(line, "\n")] = '\0';
+	return !strcmp(line, wanted);
+}
+
+/* Programs give flags one by one, and not the one that says there are flags */
+static void flags(void)
+{
+	struct pair pair = new_pair();
+	int device = open_device();
+	char command[128];
+	pid_t pid;
+
+	must(device, NBD_SET_BLKSIZE, 0, "NBD_SET_BLKSIZE");
+	must(device, NBD_SET_FLAGS, NBD_FLAG_SEND_FLUSH | NBD_FLAG_READ_ONLY, "NBD_SET_FLAGS");
+	pid = must_start(device, &pair);
+	tap(reads("queue/write_cache", "write back"), "ioctl: NBD_FLAG_SEND_FLUSH is heeded");
+	tap(reads("ro", "1"), "ioctl: and NBD_FLAG_READ_ONLY");
+	tap(reads("queue/logical_block_size", "1024"), "ioctl: a block size of 0 is the default");
+	snprintf(command, sizeof(command),
+		 "nbd-client status %s --json | grep -q '\"timeout\": *86400'", device_path);
+	tap(!system(command), "ioctl: no timeout is the longest there is");
+	stop(pid);
+	pid = must_start(device, &pair);
+	tap(reads("queue/write_cache", "write through"), "ioctl: no flags are no flags");
+	tap(reads("ro", "0"), "ioctl: and the next device can be written");
+	stop(pid);
+	close(device);
+	free_pair(&pair);
+}
+
+/* For the caller and those it forks; with a policy that lets none of them run meanwhile */
+static void occupy(int policy)
+{
+	struct sched_param param = { .sched_priority = policy == SCHED_FIFO };
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) || sched_setscheduler(0, policy, &param))
+		err(1, "cannot take CPU 0");
+}
+
+/* From NBD_DISCONNECT on nobody comes to it, though the process in NBD_DO_IT has not run yet */
+static void ending(void)
+{
+	int device, opened = -1, error = 0, again = 0, i;
+	pid_t pid = fork();
+	int status;
+
+	if (pid < 0)
+		err(1, "fork");
+	if (pid) {
+		if (waitpid(pid, &status, 0) != pid || status)
+			errx(1, "the process that disconnects failed");
+		return;
+	}
+	occupy(SCHED_OTHER);
+	device = open_device();
+	for (i = 0; i < 5; i++) {
+		struct pair pair = new_pair();
+
+		pid = must_start(device, &pair);
+		occupy(SCHED_FIFO);
+		error = error ?: try(device, NBD_DISCONNECT, 0);
+		opened = open(device_path, O_RDWR | O_CLOEXEC);
+		if (opened >= 0)
+			close(opened);
+		else if (errno != ENXIO)
+			err(1, "%s", device_path);
+		again = again ?: try(device, NBD_CLEAR_SOCK, 0);
+		occupy(SCHED_OTHER);
+		again = again ?: try(device, NBD_CLEAR_SOCK, 0);
+		if (waitpid(pid, &status, 0) != pid)
+			err(1, "waitpid");
+		free_pair(&pair);
+		if (opened >= 0)
+			break;
+	}
+	tap(!error, "ioctl: NBD_DISCONNECT ends NBD_DO_IT");
+	tap(opened < 0, "ioctl: from then on nobody opens the device");
+	tap(!again, "ioctl: and NBD_CLEAR_SOCK right after it has nothing to refuse");
+	exit(0);
+}
+
+/* Its sockets are used up: begun anew it would use somebody else's */
+static void stopped(void)
+{
+	struct pair pair = new_pair();
+	int device = open_device(), status;
+	pid_t pid = must_start(device, &pair);
+
+	if (kill(pid, SIGSTOP) || waitpid(pid, &status, WUNTRACED) != pid || kill(pid, SIGCONT) ||
+	    waitpid(pid, &status, 0) != pid)
+		err(1, "cannot stop NBD_DO_IT");
+	tap(WIFEXITED(status) && WEXITSTATUS(status) == EINTR,
+	    "ioctl: NBD_DO_IT is ended by a signal and not begun anew");
+	close(device);
+	free_pair(&pair);
+}
+
 /* What NBD_CLEAR_SOCK has dropped is not dropped again by the next NBD_DO_IT */
 static void cleared(void)
 {
@@ -258,6 +386,25 @@ static void sizes(void)
 	close(device);
 }
 
+/* Who clears up behind others, or gives what cannot be used, keeps nobody from the device */
+static void unowned(void)
+{
+	struct pair pair = new_pair();
+	int device = open_device();
+
+	stop(give(&pair));
+	must(device, NBD_CLEAR_SOCK, 0, "NBD_CLEAR_SOCK");
+	stop(give(&pair));
+	must(device, NBD_CLEAR_SOCK, 0, "NBD_CLEAR_SOCK");
+	tap(try(device, NBD_SET_SOCK, INT_MAX) == EBADF, "ioctl: no such socket");
+	tap(try(device, NBD_SET_BLKSIZE, 3) == EINVAL, "ioctl: no such block size");
+	stop(give(&pair));
+	tap(true, "ioctl: and neither keeps others from setting anything");
+	must(device, NBD_CLEAR_SOCK, 0, "NBD_CLEAR_SOCK");
+	close(device);
+	free_pair(&pair);
+}
+
 /* A client that has set all forks, and goes away: its child connects */
 static void daemonized(void)
 {
@@ -345,8 +492,12 @@ int main(int argc, char **argv)
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1))
 		err(1, "prctl");
 	cleared();
+	flags();
+	ending();
+	stopped();
 	mixed();
 	sizes();
+	unowned();
 	daemonized();
 	left_over();
 	return 0;
