@@ -390,17 +390,34 @@ static void sizes(void)
 static void unowned(void)
 {
 	struct pair pair = new_pair();
-	int device = open_device();
+	int device = open_device(), done[2];
+	char errors[3];
+	pid_t pid;
 
 	stop(give(&pair));
-	must(device, NBD_CLEAR_SOCK, 0, "NBD_CLEAR_SOCK");
-	stop(give(&pair));
-	must(device, NBD_CLEAR_SOCK, 0, "NBD_CLEAR_SOCK");
-	tap(try(device, NBD_SET_SOCK, INT_MAX) == EBADF, "ioctl: no such socket");
-	tap(try(device, NBD_SET_BLKSIZE, 3) == EINVAL, "ioctl: no such block size");
-	stop(give(&pair));
-	tap(true, "ioctl: and neither keeps others from setting anything");
-	must(device, NBD_CLEAR_SOCK, 0, "NBD_CLEAR_SOCK");
+	if (pipe(done))
+		err(1, "pipe");
+	pid = fork();
+	if (pid < 0)
+		err(1, "fork");
+	if (!pid) {
+		errors[0] = (char)try(device, NBD_CLEAR_SOCK, 0);
+		errors[1] = (char)try(device, NBD_SET_SOCK, INT_MAX);
+		errors[2] = (char)try(device, NBD_SET_BLKSIZE, 3);
+		if (write(done[1], errors, sizeof(errors)) != sizeof(errors))
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	if (read(done[0], errors, sizeof(errors)) != sizeof(errors))
+		err(1, "the process that clears up");
+	tap(!errors[0], "ioctl: sockets of a process that has gone are cleared");
+	tap(errors[1] == EBADF, "ioctl: no such socket");
+	tap(errors[2] == EINVAL, "ioctl: no such block size");
+	tap(!try(device, NBD_SET_SIZE, 1 << 20), "ioctl: and none of it keeps others from setting");
+	stop(pid);
+	close(done[0]);
+	close(done[1]);
 	close(device);
 	free_pair(&pair);
 }
