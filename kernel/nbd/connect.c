@@ -44,7 +44,8 @@ static bool in_use(struct nbd_device *dev)
  * @dev: the device, its lock held; in SETUP, LIVE or TEARDOWN by NBD_DO_IT
  * @openers: at most so many may have it open; that process is one of them
  *
- * From then on nobody opens it: see nbd_device_open().
+ * Once LIVE, nobody opens it from then on: see nbd_device_open().  Who opens or
+ * syncs it right now counts as a user.
  *
  * Return: whether it ends; if not, it is in use.
  */
@@ -539,13 +540,13 @@ int nbd_device_connect(struct nbd_device *dev, struct nbd_config *config,
 		return err;
 	}
 	WRITE_ONCE(dev->connection, dev->connection + 1);
+	WRITE_ONCE(dev->abort, false);
 	/* Pairs with over() */
 	smp_store_release(&dev->state, NBDX_STATE_SETUP);
 	if (connection)
 		*connection = dev->connection;
 	dev->config = *config;
 	memset(config, 0, sizeof(*config));
-	dev->abort = false;
 	dev->ready = 0;
 	get_random_bytes(dev->session, sizeof(dev->session));
 	if (export) {

@@ -158,12 +158,15 @@ static int set_block_size(struct nbd_device *dev, unsigned long size)
 
 static int set_size_blocks(struct nbd_device *dev, unsigned long blocks)
 {
-	u64 size;
+	int err;
 
-	if (check_mul_overflow((u64)blocks, (u64)(dev->ioctl.block_size ?: DEFAULT_BLOCK), &size))
+	/* No block is larger: what they are may be forgotten with their owner */
+	if (blocks > U64_MAX / PAGE_SIZE)
 		return -EOVERFLOW;
-	dev->ioctl.size = size;
-	return 0;
+	err = take_ownership(dev);
+	if (!err)
+		dev->ioctl.size = (u64)blocks * (dev->ioctl.block_size ?: DEFAULT_BLOCK);
+	return err;
 }
 
 /* Move what was set into a configuration.  Under the lock. */
@@ -288,10 +291,14 @@ static int set_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg
 	if (is_anothers(dev))
 		return -EBUSY;
 	/* Who gives what cannot be used does not own the rest by that */
-	if (cmd == NBD_SET_SOCK)
+	switch (cmd) {
+	case NBD_SET_SOCK:
 		return add_socket(dev, arg);
-	if (cmd == NBD_SET_BLKSIZE)
+	case NBD_SET_BLKSIZE:
 		return set_block_size(dev, arg);
+	case NBD_SET_SIZE_BLOCKS:
+		return set_size_blocks(dev, arg);
+	}
 	err = take_ownership(dev);
 	if (err)
 		return err;
@@ -299,8 +306,6 @@ static int set_ioctl(struct nbd_device *dev, unsigned int cmd, unsigned long arg
 	case NBD_SET_SIZE:
 		dev->ioctl.size = arg;
 		return 0;
-	case NBD_SET_SIZE_BLOCKS:
-		return set_size_blocks(dev, arg);
 	case NBD_SET_TIMEOUT:
 		dev->ioctl.timeout = min(arg, (unsigned long)TIMEOUT_MAX);
 		return 0;

@@ -61,7 +61,11 @@ static struct nbd_link *link_of(const struct sock *sk)
 /* Our callbacks run for as long as a socket is open that has them: nobody tells us when */
 static void keep_module(void)
 {
-	pr_warn_once("nbd: a socket that was handed over was given another protocol, or listens: the module stays loaded\n");
+	static atomic_t kept;
+
+	if (atomic_xchg(&kept, 1))
+		return;
+	pr_warn("nbd: a socket that was handed over was given another protocol, or listens: the module stays loaded\n");
 	__module_get(THIS_MODULE);
 }
 
@@ -158,8 +162,8 @@ static int attach(struct nbd_link *link, struct socket *sock)
 	int err = 0;
 
 	write_lock_bh(&sk->sk_callback_lock);
-	if (sk->sk_user_data) {
-		err = -EBUSY;	/* somebody else's, in the kernel */
+	if (sk->sk_user_data || sk->sk_state_change == state_change) {
+		err = -EBUSY;	/* somebody else's, in the kernel, or a child of ours */
 	} else {
 		link->saved.data_ready = sk->sk_data_ready;
 		link->saved.write_space = sk->sk_write_space;

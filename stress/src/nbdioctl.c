@@ -195,6 +195,9 @@ static void flags(void)
 		 "nbd-client status %s --json | grep -q '\"timeout\": *86400'", device_path);
 	tap(!system(command), "ioctl: no timeout is the longest there is");
 	stop(pid);
+	/* It was shut down with the device */
+	free_pair(&pair);
+	pair = new_pair();
 	pid = must_start(device, &pair);
 	tap(reads("queue/write_cache", "write through"), "ioctl: no flags are no flags");
 	tap(reads("ro", "0"), "ioctl: and the next device can be written");
@@ -218,7 +221,7 @@ static void occupy(int policy)
 /* From NBD_DISCONNECT on nobody comes to it, though the process in NBD_DO_IT has not run yet */
 static void ending(void)
 {
-	int device, opened = -1, error = 0, again = 0, i;
+	int device, opened = -1, error = 0, again = 0, failed, i;
 	pid_t pid = fork();
 	int status;
 
@@ -235,21 +238,29 @@ static void ending(void)
 		struct pair pair = new_pair();
 
 		pid = must_start(device, &pair);
+		/* It is LIVE when it has a size */
+		while (!reads("size", "2048"))
+			nap();
 		occupy(SCHED_FIFO);
-		error = error ?: try(device, NBD_DISCONNECT, 0);
+		failed = try(device, NBD_DISCONNECT, 0);
+		error = error ?: failed;
 		opened = open(device_path, O_RDWR | O_CLOEXEC);
 		if (opened >= 0)
 			close(opened);
 		else if (errno != ENXIO)
 			err(1, "%s", device_path);
-		again = again ?: try(device, NBD_CLEAR_SOCK, 0);
+		failed = try(device, NBD_CLEAR_SOCK, 0);
+		again = again ?: failed;
 		occupy(SCHED_OTHER);
-		again = again ?: try(device, NBD_CLEAR_SOCK, 0);
+		failed = try(device, NBD_CLEAR_SOCK, 0);
+		again = again ?: failed;
+		if (error || opened >= 0) {
+			stop(pid);
+			break;
+		}
 		if (waitpid(pid, &status, 0) != pid)
 			err(1, "waitpid");
 		free_pair(&pair);
-		if (opened >= 0)
-			break;
 	}
 	tap(!error, "ioctl: NBD_DISCONNECT ends NBD_DO_IT");
 	tap(opened < 0, "ioctl: from then on nobody opens the device");
@@ -390,8 +401,8 @@ static void sizes(void)
 static void unowned(void)
 {
 	struct pair pair = new_pair();
-	int device = open_device(), done[2];
-	char errors[3];
+	int device = open_device(), done[2], error = 0;
+	char errors[4];
 	pid_t pid;
 
 	stop(give(&pair));
@@ -401,23 +412,31 @@ static void unowned(void)
 	if (pid < 0)
 		err(1, "fork");
 	if (!pid) {
+		/* Else they were the child's as well */
+		close(pair.ours);
 		errors[0] = (char)try(device, NBD_CLEAR_SOCK, 0);
 		errors[1] = (char)try(device, NBD_SET_SOCK, INT_MAX);
 		errors[2] = (char)try(device, NBD_SET_BLKSIZE, 3);
+		errors[3] = (char)try(device, NBD_SET_SIZE_BLOCKS, ULONG_MAX);
 		if (write(done[1], errors, sizeof(errors)) != sizeof(errors))
 			_exit(1);
 		for (;;)
 			pause();
 	}
+	close(done[1]);
 	if (read(done[0], errors, sizeof(errors)) != sizeof(errors))
 		err(1, "the process that clears up");
 	tap(!errors[0], "ioctl: sockets of a process that has gone are cleared");
 	tap(errors[1] == EBADF, "ioctl: no such socket");
 	tap(errors[2] == EINVAL, "ioctl: no such block size");
-	tap(!try(device, NBD_SET_SIZE, 1 << 20), "ioctl: and none of it keeps others from setting");
+	tap(errors[3] == EOVERFLOW, "ioctl: no such size");
+	tap(!try(device, NBD_SET_SOCK, (unsigned long)pair.ours),
+	    "ioctl: and none of it keeps others from setting");
+	stop(start(device, &error));
+	tap(error == EINVAL, "ioctl: the size has gone with the sockets");
 	stop(pid);
+	must(device, NBD_CLEAR_SOCK, 0, "NBD_CLEAR_SOCK");
 	close(done[0]);
-	close(done[1]);
 	close(device);
 	free_pair(&pair);
 }
