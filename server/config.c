@@ -7,6 +7,7 @@
 #include "common/nbd-wire.h"
 #include "common/parse.h"
 #include "server/hook.h"
+#include "server/ktls.h"
 #include "server/swap.h"
 #include "server/tls.h"
 
@@ -76,6 +77,7 @@ static const struct key generic_keys[] = {
 	{ "cacertfile", KEY_STRING, IN_CONFIG(cacertfile), 0, 0, NULL },
 	{ "pskfile", KEY_STRING, IN_CONFIG(pskfile), 0, 0, NULL },
 	{ "tlsprio", KEY_STRING, IN_CONFIG(tlsprio), 0, 0, NULL },
+	{ "ktls", KEY_BOOL, IN_CONFIG(ktls), 0, 0, NULL },
 	{ "splice", KEY_NO_EFFECT, 0, 0, 0, "splice is not used" },
 	{ NULL, 0, 0, 0, 0, NULL },
 };
@@ -262,6 +264,10 @@ int srv_config_tls(struct srv_config *config, const char *file)
 			 "certificate and served all the same; set tls = required, or tls = "
 			 "optional if that is meant",
 			 file, config->cacertfile);
+	if (config->ktls && !srv_ktls_available())
+		nbd_warn("%s [generic] ktls = true: the kernel has no TLS for TCP, and GnuTLS "
+			 "encrypts; if there is one, load it: modprobe tls",
+			 file);
 	config->creds = srv_tls_creds_new(config);
 	return config->creds ? 0 : -1;
 }

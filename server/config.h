@@ -99,6 +99,7 @@ struct srv_config {
 	char *cacertfile; /* NULL: clients need no certificate */
 	char *pskfile;
 	char *tlsprio;
+	bool ktls;		     /* the kernel encrypts what is sent */
 	bool force_tls;		     /* the same as @tls required */
 	enum srv_tls_mode tls;	     /* required: for all exports, and for everything else */
 	bool tls_somewhere;	     /* an export requires it */

@@ -11,6 +11,7 @@
 
 #include "common/log.h"
 #include "server/config.h"
+#include "server/ktls.h"
 #include "server/psk.h"
 
 /* Never changed once made: all connections of all loops share it */
@@ -20,6 +21,7 @@ struct srv_tls_creds {
 	GHashTable *keys;
 	gnutls_priority_t priority;
 	bool verify; /* clients by their certificates */
+	bool ktls;   /* the kernel sends, if it can */
 };
 
 /* Others have their turn after so much has been encrypted */
@@ -37,6 +39,8 @@ struct srv_tls {
 	bool up;	/* the handshake is over, and nothing has failed since */
 	bool midway;	/* bytes have come since the last whole record */
 	bool dry;	/* the socket had no more when it was asked last */
+	bool ktls;	/* the kernel encrypts what is sent, and GnuTLS can send nothing */
+	bool stuck;	/* it would have to, see new_keys() */
 	uint8_t *out;	/* of OUT_MAX bytes, once the socket has had no room for something */
 	size_t out_len; /* of these are in use, and have gone */
 	size_t out_sent;
@@ -148,6 +152,7 @@ struct srv_tls_creds *srv_tls_creds_new(const struct srv_config *config)
 {
 	struct srv_tls_creds *creds = g_new0(struct srv_tls_creds, 1);
 
+	creds->ktls = config->ktls;
 	if ((!config->keyfile || load_x509(creds, config)) &&
 	    (!config->pskfile || load_psk(creds, config->pskfile)) && load_priority(creds, config))
 		return creds;
@@ -185,9 +190,9 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t len)
 	return n;
 }
 
-static ssize_t send_now(struct srv_tls *t, struct iovec *iov, size_t n)
+static ssize_t send_now(struct srv_tls *t, const struct iovec *iov, size_t n)
 {
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n };
+	struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
 	ssize_t ret;
 
 	do {
@@ -250,10 +255,15 @@ static ssize_t push(gnutls_transport_ptr_t ptr, const giovec_t *iov, int n_iov)
 	ssize_t n = 0;
 	int i;
 
+	/* What it encrypts is of no use any more, and nothing asks it to: see new_keys() */
+	if (t->ktls) {
+		gnutls_transport_set_errno(t->session, EPROTO);
+		return -1;
+	}
 	for (i = 0; i < n_iov; i++)
 		total += iov[i].iov_len;
 	if (!t->out_len)
-		n = send_now(t, (struct iovec *)iov, (size_t)n_iov);
+		n = send_now(t, (const struct iovec *)iov, (size_t)n_iov);
 	if (n < 0 && errno != EAGAIN) {
 		gnutls_transport_set_errno(t->session, errno);
 		return -1;
@@ -329,6 +339,31 @@ static ssize_t not_flushed(struct srv_tls *t)
 	return -EPROTO;
 }
 
+/*
+ * The client has new keys, and may want ours to be new as well: these the kernel
+ * cannot change, and the client may rely on it.
+ */
+static int new_keys(gnutls_session_t session, unsigned int type, unsigned int when,
+		    unsigned int incoming, const gnutls_datum_t *msg)
+{
+	struct srv_tls *t = gnutls_session_get_ptr(session);
+
+	(void)type;
+	(void)when;
+	if (!incoming || !msg->size || !msg->data[msg->size - 1])
+		return 0;
+	t->stuck = true;
+	return GNUTLS_E_UNIMPLEMENTED_FEATURE;
+}
+
+static void start_ktls(struct srv_tls *t)
+{
+	t->ktls = !srv_ktls_start(t->session, t->fd);
+	if (t->ktls)
+		gnutls_handshake_set_hook_function(t->session, GNUTLS_HANDSHAKE_KEY_UPDATE,
+						   GNUTLS_HOOK_PRE, new_keys);
+}
+
 int srv_tls_handshake(struct srv_tls *t, bool *write)
 {
 	int ret = t->up ? 0 : gnutls_handshake(t->session);
@@ -346,7 +381,11 @@ int srv_tls_handshake(struct srv_tls *t, bool *write)
 		return (int)not_flushed(t);
 	}
 	t->midway &= !t->up;
-	return ret ? -EAGAIN : 0;
+	if (ret)
+		return -EAGAIN;
+	if (t->creds->ktls && !t->ktls)
+		start_ktls(t);
+	return 0;
 }
 
 /* The owner's name in the client's certificate */
@@ -378,7 +417,8 @@ char *srv_tls_describe(const struct srv_tls *t)
 	else if (t->creds->verify)
 		who = subject(t->session);
 	printable = g_strescape(who ? who : "", NULL);
-	text = g_strdup_printf("%.120s%s%.200s", desc ? desc : "unknown", who ? ", as " : "",
+	text = g_strdup_printf("%.120s%s%s%.200s", desc ? desc : "unknown",
+			       t->ktls ? ", sent by the kernel" : "", who ? ", as " : "",
 			       printable);
 	gnutls_free(desc);
 	return text;
@@ -468,6 +508,10 @@ ssize_t srv_tls_send(struct srv_tls *t, const struct iovec *iov, size_t n)
 	ssize_t ret, total = 0;
 	size_t len;
 
+	if (t->ktls) {
+		ret = send_now(t, iov, n);
+		return ret < 0 ? not_flushed(t) : ret;
+	}
 	skip(&at, 0);
 	for (;;) {
 		if (!flush(t))
@@ -492,11 +536,17 @@ bool srv_tls_midway(const struct srv_tls *t)
 
 void srv_tls_bye(struct srv_tls *t)
 {
-	if (t->up && flush(t))
+	if (!t->up)
+		return;
+	if (t->ktls)
+		srv_ktls_bye(t->fd);
+	else if (flush(t))
 		(void)gnutls_bye(t->session, GNUTLS_SHUT_WR);
 }
 
 const char *srv_tls_error(const struct srv_tls *t)
 {
-	return gnutls_strerror(t->error);
+	return t->stuck ?
+		       "new keys are wanted, which the kernel cannot change: see ktls in nbd-server(5)" :
+		       gnutls_strerror(t->error);
 }

@@ -195,6 +195,23 @@ def copies():
         server.stop()
 
 
+def by_the_kernel():
+    """ktls = true: the kernel encrypts, or the log says that it has no TLS; data is the same"""
+    server = Server(f"ktls = true\n{X509}{BY_PSK}{ANY}")
+    for i, (certs, psk) in enumerate((("anyone", None), (None, "alice"))):
+        h = connect(server, certs, psk)
+        verify(h, 10 + i)
+        h.shutdown()
+    there = "ktls = true: the kernel has no TLS for TCP" not in server.log()
+    assert there == ("sent by the kernel" in server.log()), server.log()
+    # Not asked for, not used
+    other = Server(X509 + ANY)
+    connect(other, "anyone").shutdown()
+    assert "the kernel" not in other.log(), other.log()
+    other.stop()
+    server.stop()
+
+
 def nbdinfo():
     """nbdinfo and nbdinfo --list over nbds://"""
     server = Server(f"allowlist = true\n{BY_PSK}{ANY}")
@@ -546,8 +563,8 @@ def privileges():
     server.stop()
 
 
-CHECKS = (sessions, copies, nbdinfo, qemu, client_certificates, authority_for_some, wrong_authority,
-          certificate_with_key, wrong_keys, required, by_export, off, pipelined, plain_text,
+CHECKS = (sessions, copies, by_the_kernel, nbdinfo, qemu, client_certificates, authority_for_some,
+          wrong_authority, certificate_with_key, wrong_keys, required, by_export, off, pipelined, plain_text,
           forgotten, fenced, silent, slow_reader, ends, reloaded, privileges)
 
 

@@ -7,12 +7,16 @@
 
 #include <cmocka.h>
 
+#include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <gnutls/gnutls.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "capture.h"
 #include "server/config.h"
+#include "server/ktls.h"
 #include "server/psk.h"
 #include "server/tls.h"
 
@@ -25,6 +29,26 @@ static gnutls_session_t client;
 static gnutls_psk_client_credentials_t client_creds;
 static int fd[2];
 static uint8_t *sent, *got;
+static bool ktls; /* over TCP, and with it where the kernel has it */
+
+/* As socketpair(), and nothing waits once it is there */
+static void tcp_pair(void)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int l = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t len = sizeof(at);
+
+	assert_int_equal(bind(l, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(listen(l, 1), 0);
+	assert_int_equal(getsockname(l, (struct sockaddr *)&at, &len), 0);
+	fd[1] = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(fd[1], (struct sockaddr *)&at, sizeof(at)), 0);
+	fd[0] = accept4(l, NULL, NULL, SOCK_NONBLOCK);
+	assert_true(fd[0] >= 0);
+	assert_int_equal(fcntl(fd[1], F_SETFL, O_NONBLOCK), 0);
+	close(l);
+}
 
 static int setup(void **state)
 {
@@ -42,11 +66,20 @@ static int setup(void **state)
 	fclose(f);
 	config = srv_config_new();
 	config->pskfile = g_strdup(path);
+	config->ktls = ktls;
+	capture_start();
 	assert_int_equal(srv_config_tls(config, "test"), 0);
+	if (ktls && !srv_ktls_available())
+		assert_said(capture_end(), "the kernel has no TLS for TCP");
+	else
+		assert_string_equal(capture_end(), "");
 	unlink(path);
 	rmdir(dir);
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+	if (ktls)
+		tcp_pair();
+	else
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
 	/* So that there is always a record of which only a part has gone */
 	setsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
 	setsockopt(fd[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
@@ -76,6 +109,18 @@ static int teardown(void **state)
 	return 0;
 }
 
+static int setup_ktls(void **state)
+{
+	ktls = true;
+	return setup(state);
+}
+
+static int teardown_ktls(void **state)
+{
+	ktls = false;
+	return teardown(state);
+}
+
 static void new_client(const char *name, const char *hex, const char *version)
 {
 	gnutls_datum_t key = { (unsigned char *)hex, (unsigned int)strlen(hex) };
@@ -91,6 +136,13 @@ static void new_client(const char *name, const char *hex, const char *version)
 	gnutls_transport_set_int(client, fd[1]);
 }
 
+/* What was sent is there at once, but over TCP */
+static void linger(void)
+{
+	if (ktls)
+		usleep(1000);
+}
+
 /* What the server's side comes to */
 static int shake_hands(void)
 {
@@ -101,9 +153,12 @@ static int shake_hands(void)
 		if (theirs == GNUTLS_E_AGAIN)
 			theirs = gnutls_handshake(client);
 		ours = srv_tls_handshake(server, &for_write);
+		linger();
 	}
-	for (i = 0; i < 10 && theirs == GNUTLS_E_AGAIN; i++)
+	for (i = 0; i < 10 && theirs == GNUTLS_E_AGAIN; i++) {
 		theirs = gnutls_handshake(client);
+		linger();
+	}
 	assert_int_equal(!theirs, !ours);
 	return ours;
 }
@@ -379,7 +434,97 @@ static void sends_with_new_keys(void **state)
 	send_everything(true);
 }
 
+/* In turn with the kernel's, where there is one: a machine without is a test as well */
+static void by_the_kernel(const char *version)
+{
+	char *text, none;
+	ssize_t ret;
+	int i;
+
+	connect_with(version);
+	text = srv_tls_describe(server);
+	assert_int_equal(!strstr(text, "sent by the kernel"), !srv_ktls_available());
+	g_free(text);
+	send_everything(false);
+	srv_tls_bye(server);
+	for (i = 0, ret = GNUTLS_E_AGAIN; i < 1000 && ret == GNUTLS_E_AGAIN; i++) {
+		ret = gnutls_record_recv(client, &none, 1);
+		linger();
+	}
+	/* In good order: close_notify has come */
+	assert_int_equal(ret, 0);
+}
+
+static void kernel_sends_aes_128(void **state)
+{
+	(void)state;
+	by_the_kernel("VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM");
+}
+
+static void kernel_sends_chacha20(void **state)
+{
+	(void)state;
+	by_the_kernel("VERS-TLS1.3:-CIPHER-ALL:+CHACHA20-POLY1305");
+}
+
+static void kernel_sends_with_tls12(void **state)
+{
+	(void)state;
+	by_the_kernel("VERS-TLS1.2:-CIPHER-ALL:+AES-256-GCM");
+}
+
+static void kernel_sends_chacha20_with_tls12(void **state)
+{
+	(void)state;
+	by_the_kernel("VERS-TLS1.2:-CIPHER-ALL:+CHACHA20-POLY1305");
+}
+
+/* It has no AES in counter mode with CBC-MAC of 256 bits: GnuTLS goes on */
+static void kernel_has_not_every_cipher(void **state)
+{
+	char *text;
+
+	(void)state;
+	connect_with("VERS-TLS1.2:-CIPHER-ALL:+AES-256-CBC:-MAC-ALL:+SHA1");
+	text = srv_tls_describe(server);
+	assert_null(strstr(text, "sent by the kernel"));
+	g_free(text);
+	send_everything(false);
+}
+
+/* The client's own new keys are no matter; ours are, and the connection ends with a reason */
+static void kernel_keeps_its_keys(void **state)
+{
+	uint8_t byte = 0;
+	ssize_t ret;
+	int i;
+
+	(void)state;
+	connect_with("VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM");
+	assert_int_equal(gnutls_session_key_update(client, 0), 0);
+	assert_int_equal(gnutls_record_send(client, "x", 1), 1);
+	for (i = 0, ret = -EAGAIN; i < 1000 && ret == -EAGAIN; i++) {
+		ret = srv_tls_recv(server, &(struct iovec){ &byte, 1 }, 1);
+		linger();
+	}
+	assert_int_equal(ret, 1);
+	assert_int_equal(gnutls_session_key_update(client, GNUTLS_KU_PEER), 0);
+	assert_int_equal(gnutls_record_send(client, "y", 1), 1);
+	for (i = 0, ret = -EAGAIN; i < 1000 && ret == -EAGAIN; i++) {
+		ret = srv_tls_recv(server, &(struct iovec){ &byte, 1 }, 1);
+		linger();
+	}
+	if (srv_ktls_available()) {
+		assert_int_equal(ret, -EPROTO);
+		assert_non_null(strstr(srv_tls_error(server), "the kernel cannot change"));
+	} else {
+		assert_int_equal(ret, 1);
+		assert_int_equal(byte, 'y');
+	}
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define K(f) cmocka_unit_test_setup_teardown(f, setup_ktls, teardown_ktls)
 
 int main(void)
 {
@@ -395,10 +540,19 @@ int main(void)
 		T(plain_text_is_no_handshake),
 		T(wrong_key_and_wrong_name),
 		T(old_versions_are_refused),
+		K(kernel_sends_aes_128),
+		K(kernel_sends_chacha20),
+		K(kernel_sends_with_tls12),
+		K(kernel_sends_chacha20_with_tls12),
+		K(kernel_has_not_every_cipher),
+		K(kernel_keeps_its_keys),
 		cmocka_unit_test(keys_of_a_file),
 		cmocka_unit_test(a_file_of_bytes),
 		cmocka_unit_test(bad_files_of_keys),
 	};
 
+	/* Where the kernel must have it */
+	if (getenv("KTLS") && !srv_ktls_available())
+		errx(1, "the kernel has no TLS for TCP");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
