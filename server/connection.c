@@ -588,6 +588,18 @@ static bool finished(struct srv_conn *c)
 	return !c->n_requests && !c->session.out_len && !c->job_out;
 }
 
+/* The client is told that nothing more comes, or cannot be, or not in time */
+static bool parted(struct srv_conn *c)
+{
+	if (!c->tls || c->dead || c->loop->now >= c->deadline)
+		return true;
+	if (c->writable && srv_tls_bye(c->tls) != -EAGAIN)
+		return true;
+	c->writable = false;
+	srv_list_add(&c->loop->timed, &c->timed);
+	return false;
+}
+
 /* Go through the stages of the end as far as possible; true when the connection is gone */
 static bool finish(struct srv_conn *c)
 {
@@ -601,13 +613,14 @@ static bool finish(struct srv_conn *c)
 			out_job(c, c->hooked, run_close, closed);
 	}
 	if (c->stage == SRV_CONN_CLOSING && !c->job_out) {
+		c->stage = SRV_CONN_PARTING;
+		c->deadline = c->loop->now + SRV_LINGER_MS;
+	}
+	if (c->stage == SRV_CONN_PARTING && parted(c)) {
 		c->stage = SRV_CONN_GONE;
-		if (c->tls && !c->dead)
-			srv_tls_bye(c->tls);
 		/* With unread input a close would reset, and take replies on their way with it */
 		if (c->quiet && !c->dead && !shutdown(c->fd, SHUT_WR)) {
 			c->stage = SRV_CONN_LINGERING;
-			c->deadline = c->loop->now + SRV_LINGER_MS;
 			srv_list_add(&c->loop->timed, &c->timed);
 		}
 	}
@@ -696,11 +709,12 @@ void srv_conn_tick(struct srv_conn *c)
 {
 	const char *why;
 
-	if (c->stage == SRV_CONN_LINGERING) {
-		if (c->loop->now >= c->deadline) {
+	if (c->stage == SRV_CONN_PARTING || c->stage == SRV_CONN_LINGERING) {
+		if (c->loop->now < c->deadline)
+			return;
+		if (c->stage == SRV_CONN_LINGERING)
 			c->stage = SRV_CONN_GONE;
-			srv_list_add(&c->loop->ready, &c->ready);
-		}
+		srv_list_add(&c->loop->ready, &c->ready);
 		return;
 	}
 	if (c->nospace_due && c->loop->now >= c->nospace_due)

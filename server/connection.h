@@ -29,6 +29,7 @@ enum srv_conn_stage {
 	SRV_CONN_SERVING,
 	SRV_CONN_FINISHING, /* nothing more is read; what has been begun is finished */
 	SRV_CONN_CLOSING,   /* the pool closes the export */
+	SRV_CONN_PARTING,   /* TLS has something to send still */
 	SRV_CONN_LINGERING, /* the client is given time to hang up */
 	SRV_CONN_GONE,
 };

@@ -6,6 +6,8 @@
 #include <linux/tls.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -107,6 +109,24 @@ static socklen_t fill(union info *info, gnutls_cipher_algorithm_t cipher, const 
 	}
 }
 
+/* By TLS_CIPHER_*: the kernel looks for its module in vain each time it is asked */
+static _Atomic uint64_t missing;
+
+static int hand_over(int fd, const union info *info, socklen_t len)
+{
+	uint64_t cipher = 1ull << info->any.cipher_type % 64;
+
+	if (atomic_load(&missing) & cipher)
+		return -ENOENT;
+	if (setsockopt(fd, SOL_TCP, TCP_ULP, "tls", sizeof("tls")) < 0)
+		return -errno;
+	if (!setsockopt(fd, SOL_TLS, TLS_TX, info, len))
+		return 0;
+	if (errno == ENOENT)
+		atomic_fetch_or(&missing, cipher);
+	return -errno;
+}
+
 int srv_ktls_start(gnutls_session_t session, int fd)
 {
 	gnutls_protocol_t version = gnutls_protocol_get_version(session);
@@ -123,21 +143,17 @@ int srv_ktls_start(gnutls_session_t session, int fd)
 		return -EOPNOTSUPP;
 	memset(&info, 0, sizeof(info));
 	len = fill(&info, gnutls_cipher_get(session), &keys);
-	if (!len)
-		return -EOPNOTSUPP;
-	if (setsockopt(fd, SOL_TCP, TCP_ULP, "tls", sizeof("tls")) < 0)
-		ret = -errno;
-	else
-		ret = setsockopt(fd, SOL_TLS, TLS_TX, &info, len) < 0 ? -errno : 0;
+	ret = len ? hand_over(fd, &info, len) : -EOPNOTSUPP;
 	gnutls_memset(&info, 0, sizeof(info));
 	return ret;
 }
 
-void srv_ktls_bye(int fd)
+int srv_ktls_bye(int fd)
 {
+	struct pollfd room = { .fd = fd, .events = POLLOUT };
 	/* A warning, close_notify */
 	unsigned char alert[] = { GNUTLS_AL_WARNING, GNUTLS_A_CLOSE_NOTIFY };
-	char control[CMSG_SPACE(1)] = { 0 };
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(1)] = { 0 };
 	struct iovec iov = { alert, sizeof(alert) };
 	struct msghdr msg = {
 		.msg_iov = &iov,
@@ -151,5 +167,8 @@ void srv_ktls_bye(int fd)
 	head->cmsg_type = TLS_SET_RECORD_TYPE;
 	head->cmsg_len = CMSG_LEN(1);
 	*CMSG_DATA(head) = RECORD_ALERT;
-	(void)sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	/* A record that was only partly sent is lost if the socket is closed, and goes before this */
+	if (poll(&room, 1, 0) == 0)
+		return -EAGAIN;
+	return sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EAGAIN ? -EAGAIN : 0;
 }

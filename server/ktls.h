@@ -19,11 +19,11 @@ bool srv_ktls_available(void);
  *
  * 0; -EOPNOTSUPP: not with this cipher or version; or what setsockopt() says, such
  * as -ENOENT without the module "tls" and -EOPNOTSUPP on a Unix socket.  Then all
- * is as before.
+ * is as before.  May wait for the kernel to load a cipher's module, once for each.
  */
 int srv_ktls_start(gnutls_session_t session, int fd);
 
-/* close_notify, as far as that does not wait */
-void srv_ktls_bye(int fd);
+/* close_notify, once there is room for it behind all that was sent: 0, or -EAGAIN */
+int srv_ktls_bye(int fd);
 
 #endif /* SRV_KTLS_H */

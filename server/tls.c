@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/bytes.h"
 #include "common/log.h"
 #include "server/config.h"
 #include "server/ktls.h"
@@ -35,14 +36,16 @@ struct srv_tls {
 	gnutls_session_t session;
 	const struct srv_tls_creds *creds;
 	int fd;
-	int error;	/* GnuTLS's, the last one that was no wait */
-	bool up;	/* the handshake is over, and nothing has failed since */
-	bool midway;	/* bytes have come since the last whole record */
-	bool dry;	/* the socket had no more when it was asked last */
-	bool ktls;	/* the kernel encrypts what is sent, and GnuTLS can send nothing */
-	bool stuck;	/* it would have to, see new_keys() */
-	uint8_t *out;	/* of OUT_MAX bytes, once the socket has had no room for something */
-	size_t out_len; /* of these are in use, and have gone */
+	int error;   /* GnuTLS's, the last one that was no wait */
+	bool up;     /* the handshake is over, and nothing has failed since */
+	bool midway; /* bytes have come since the last whole record */
+	bool dry;    /* the socket had no more when it was asked last */
+	bool ktls;   /* the kernel encrypts what is sent, and GnuTLS can send nothing */
+	bool stuck;  /* it would have to, see new_keys() */
+	bool said_bye;
+	unsigned int limit; /* of data and more in one record, if the client has one */
+	uint8_t *out;	    /* of OUT_MAX bytes, once the socket has had no room for something */
+	size_t out_len;	    /* of these are in use, and have gone */
 	size_t out_sent;
 	size_t held; /* bytes of data that are in @out, or partly so: they have not gone yet */
 };
@@ -290,6 +293,35 @@ static void verify_client(gnutls_session_t session)
 	gnutls_session_set_verify_cert2(session, &purpose, 1, 0);
 }
 
+/* Extensions by number, and what is in the first two bytes of one */
+#define EXT_MAX_FRAGMENT_LENGTH 1
+#define EXT_RECORD_SIZE_LIMIT	28
+
+/* The later one counts, of the extensions and of two hellos */
+static int look_at_extension(void *ctx, unsigned int id, const unsigned char *data,
+			     unsigned int size)
+{
+	struct srv_tls *t = ctx;
+
+	if (id == EXT_RECORD_SIZE_LIMIT && size == 2)
+		t->limit = nbd_get_be16(data);
+	else if (id == EXT_MAX_FRAGMENT_LENGTH)
+		t->limit = 0;
+	return 0;
+}
+
+/* RFC 8449 and RFC 6066: GnuTLS heeds it, and does not tell what it is */
+static int look_for_limit(gnutls_session_t session, unsigned int type, unsigned int when,
+			  unsigned int incoming, const gnutls_datum_t *msg)
+{
+	(void)type;
+	(void)when;
+	(void)incoming;
+	gnutls_ext_raw_parse(gnutls_session_get_ptr(session), look_at_extension, msg,
+			     GNUTLS_EXT_RAW_FLAG_TLS_CLIENT_HELLO);
+	return 0;
+}
+
 struct srv_tls *srv_tls_new(const struct srv_tls_creds *creds, int fd)
 {
 	struct srv_tls *t = calloc(1, sizeof(*t));
@@ -313,6 +345,10 @@ struct srv_tls *srv_tls_new(const struct srv_tls_creds *creds, int fd)
 		goto err;
 	if (creds->verify)
 		verify_client(t->session);
+	t->limit = SRV_TLS_RECORD + 1;
+	if (creds->ktls)
+		gnutls_handshake_set_hook_function(t->session, GNUTLS_HANDSHAKE_CLIENT_HELLO,
+						   GNUTLS_HOOK_PRE, look_for_limit);
 	return t;
 err:
 	srv_tls_free(t);
@@ -358,6 +394,11 @@ static int new_keys(gnutls_session_t session, unsigned int type, unsigned int wh
 
 static void start_ktls(struct srv_tls *t)
 {
+	bool tls13 = gnutls_protocol_get_version(t->session) == GNUTLS_TLS1_3;
+
+	/* The kernel makes records as large as there is data; TLS 1.3 counts one byte more */
+	if (t->limit < SRV_TLS_RECORD + (tls13 ? 1u : 0u))
+		return;
 	t->ktls = !srv_ktls_start(t->session, t->fd);
 	if (t->ktls)
 		gnutls_handshake_set_hook_function(t->session, GNUTLS_HANDSHAKE_KEY_UPDATE,
@@ -500,6 +541,26 @@ static const uint8_t *next_record(struct place at, uint8_t *copy, size_t *len)
 	return copy;
 }
 
+/* As much as may be sent in one turn, or a part of it */
+static ssize_t send_by_kernel(struct srv_tls *t, const struct iovec *iov, size_t n)
+{
+	struct iovec some[64];
+	size_t i, total = 0;
+	ssize_t ret;
+
+	/* With the key that the client wants to be gone */
+	if (t->stuck)
+		return -EPROTO;
+	for (i = 0; i < n && i < G_N_ELEMENTS(some) && total < SEND_MAX; i++) {
+		some[i] = iov[i];
+		if (some[i].iov_len > SEND_MAX - total)
+			some[i].iov_len = SEND_MAX - total;
+		total += some[i].iov_len;
+	}
+	ret = send_now(t, some, i);
+	return ret < 0 ? not_flushed(t) : ret;
+}
+
 ssize_t srv_tls_send(struct srv_tls *t, const struct iovec *iov, size_t n)
 {
 	struct place at = { .iov = iov, .end = iov + n };
@@ -508,10 +569,8 @@ ssize_t srv_tls_send(struct srv_tls *t, const struct iovec *iov, size_t n)
 	ssize_t ret, total = 0;
 	size_t len;
 
-	if (t->ktls) {
-		ret = send_now(t, iov, n);
-		return ret < 0 ? not_flushed(t) : ret;
-	}
+	if (t->ktls)
+		return send_by_kernel(t, iov, n);
 	skip(&at, 0);
 	for (;;) {
 		if (!flush(t))
@@ -534,14 +593,17 @@ bool srv_tls_midway(const struct srv_tls *t)
 	return t->midway;
 }
 
-void srv_tls_bye(struct srv_tls *t)
+int srv_tls_bye(struct srv_tls *t)
 {
 	if (!t->up)
-		return;
+		return 0;
 	if (t->ktls)
-		srv_ktls_bye(t->fd);
-	else if (flush(t))
+		return srv_ktls_bye(t->fd);
+	if (flush(t) && !t->said_bye) {
+		t->said_bye = true;
 		(void)gnutls_bye(t->session, GNUTLS_SHUT_WR);
+	}
+	return !flush(t) && errno == EAGAIN ? -EAGAIN : 0;
 }
 
 const char *srv_tls_error(const struct srv_tls *t)

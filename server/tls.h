@@ -44,8 +44,8 @@ ssize_t srv_tls_send(struct srv_tls *t, const struct iovec *iov, size_t n);
 
 /* Has a part of a record come, or of the handshake? */
 bool srv_tls_midway(const struct srv_tls *t);
-/* Nothing more is sent: tell the client, as far as that does not wait */
-void srv_tls_bye(struct srv_tls *t);
+/* Nothing more is sent: tell the client, behind all that was: 0, or -EAGAIN until that has gone */
+int srv_tls_bye(struct srv_tls *t);
 /* What was wrong when -EPROTO was returned */
 const char *srv_tls_error(const struct srv_tls *t);
 

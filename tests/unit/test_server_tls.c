@@ -155,7 +155,7 @@ static int shake_hands(void)
 		ours = srv_tls_handshake(server, &for_write);
 		linger();
 	}
-	for (i = 0; i < 10 && theirs == GNUTLS_E_AGAIN; i++) {
+	for (i = 0; i < 1000 && theirs == GNUTLS_E_AGAIN; i++) {
 		theirs = gnutls_handshake(client);
 		linger();
 	}
@@ -434,25 +434,85 @@ static void sends_with_new_keys(void **state)
 	send_everything(true);
 }
 
+static bool kernel_sends(void)
+{
+	char *text = srv_tls_describe(server);
+	bool ret = strstr(text, "sent by the kernel");
+
+	g_free(text);
+	return ret;
+}
+
+/* In good order: close_notify comes */
+static void part(void)
+{
+	ssize_t ret = GNUTLS_E_AGAIN;
+	char none;
+	int i;
+
+	for (i = 0; i < 1000 && ret == GNUTLS_E_AGAIN; i++) {
+		srv_tls_bye(server);
+		linger();
+		ret = gnutls_record_recv(client, &none, 1);
+	}
+	assert_int_equal(ret, 0);
+}
+
 /* In turn with the kernel's, where there is one: a machine without is a test as well */
 static void by_the_kernel(const char *version)
 {
-	char *text, none;
-	ssize_t ret;
-	int i;
-
 	connect_with(version);
-	text = srv_tls_describe(server);
-	assert_int_equal(!strstr(text, "sent by the kernel"), !srv_ktls_available());
-	g_free(text);
+	assert_int_equal(kernel_sends(), srv_ktls_available());
 	send_everything(false);
-	srv_tls_bye(server);
-	for (i = 0, ret = GNUTLS_E_AGAIN; i < 1000 && ret == GNUTLS_E_AGAIN; i++) {
-		ret = gnutls_record_recv(client, &none, 1);
+	part();
+}
+
+/* As much as there is room for, and close_notify only when there is room for that as well */
+static void kernel_sends_all_before_the_end(void **state)
+{
+	size_t begun = 0, read = 0;
+	ssize_t ret;
+
+	(void)state;
+	connect_with("VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM");
+	memset(sent, 'x', BYTES);
+	do {
+		ret = srv_tls_send(server, &(struct iovec){ sent + begun, BYTES - begun }, 1);
+		begun += ret > 0 ? (size_t)ret : 0;
+	} while (ret > 0);
+	assert_int_equal(ret, -EAGAIN);
+	assert_int_equal(srv_tls_bye(server), -EAGAIN);
+	/* What GnuTLS holds is none of what it says has been sent */
+	while (srv_tls_bye(server) == -EAGAIN || read < begun) {
+		ret = gnutls_record_recv(client, got, 20000);
+		if (ret > 0)
+			read += (size_t)ret;
+		else
+			assert_true(ret == GNUTLS_E_AGAIN || !ret);
 		linger();
 	}
-	/* In good order: close_notify has come */
-	assert_int_equal(ret, 0);
+	assert_true(read >= begun);
+	part();
+}
+
+/* Of records, by the client: the kernel makes larger ones, and GnuTLS heeds it */
+static void kernel_heeds_no_limit(void **state)
+{
+	static const char *const version[] = { "VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM",
+					       "VERS-TLS1.2:-CIPHER-ALL:+AES-128-GCM" };
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		if (i) {
+			teardown(state);
+			setup(state);
+		}
+		new_client("alice", HEX, version[i]);
+		assert_int_equal(gnutls_record_set_max_recv_size(client, 1024), 0);
+		assert_int_equal(shake_hands(), 0);
+		assert_false(kernel_sends());
+		send_everything(false);
+	}
 }
 
 static void kernel_sends_aes_128(void **state)
@@ -482,13 +542,9 @@ static void kernel_sends_chacha20_with_tls12(void **state)
 /* It has no AES in counter mode with CBC-MAC of 256 bits: GnuTLS goes on */
 static void kernel_has_not_every_cipher(void **state)
 {
-	char *text;
-
 	(void)state;
 	connect_with("VERS-TLS1.2:-CIPHER-ALL:+AES-256-CBC:-MAC-ALL:+SHA1");
-	text = srv_tls_describe(server);
-	assert_null(strstr(text, "sent by the kernel"));
-	g_free(text);
+	assert_false(kernel_sends());
 	send_everything(false);
 }
 
@@ -517,6 +573,8 @@ static void kernel_keeps_its_keys(void **state)
 	if (srv_ktls_available()) {
 		assert_int_equal(ret, -EPROTO);
 		assert_non_null(strstr(srv_tls_error(server), "the kernel cannot change"));
+		/* Not a byte more under a key that the client wants to be gone */
+		assert_int_equal(srv_tls_send(server, &(struct iovec){ sent, 1 }, 1), -EPROTO);
 	} else {
 		assert_int_equal(ret, 1);
 		assert_int_equal(byte, 'y');
@@ -545,6 +603,8 @@ int main(void)
 		K(kernel_sends_with_tls12),
 		K(kernel_sends_chacha20_with_tls12),
 		K(kernel_has_not_every_cipher),
+		K(kernel_sends_all_before_the_end),
+		K(kernel_heeds_no_limit),
 		K(kernel_keeps_its_keys),
 		cmocka_unit_test(keys_of_a_file),
 		cmocka_unit_test(a_file_of_bytes),
