@@ -519,12 +519,16 @@ static bool get_setup(struct srv_conn *c)
 static bool linger_over(struct srv_conn *c)
 {
 	char waste[4096];
+	size_t turn = 0;
 	ssize_t n;
 
 	do {
 		n = recv(c->fd, waste, sizeof(waste), MSG_DONTWAIT);
-	} while (n > 0 || (n < 0 && errno == EINTR));
-	return !n || errno != EAGAIN;
+		turn += n > 0 ? (size_t)n : 0;
+	} while ((n > 0 && turn < TURN_BYTES) || (n < 0 && errno == EINTR));
+	if (n > 0)
+		srv_list_add(&c->loop->ready, &c->ready);
+	return n <= 0 && (!n || errno != EAGAIN);
 }
 
 static void unregister(struct srv_conn *c)
@@ -618,8 +622,11 @@ static bool finish(struct srv_conn *c)
 	}
 	if (c->stage == SRV_CONN_PARTING && parted(c)) {
 		c->stage = SRV_CONN_GONE;
-		/* With unread input a close would reset, and take replies on their way with it */
-		if (c->quiet && !c->dead && !shutdown(c->fd, SHUT_WR)) {
+		/*
+		 * With unread input a close would reset, and take replies on their way with
+		 * it: a client may have said goodbye in TLS, right behind DISC.
+		 */
+		if ((c->quiet || c->tls) && !c->dead && !shutdown(c->fd, SHUT_WR)) {
 			c->stage = SRV_CONN_LINGERING;
 			srv_list_add(&c->loop->timed, &c->timed);
 		}
@@ -687,12 +694,19 @@ void srv_conn_attached(struct srv_conn *c, int error)
 		srv_session_lend(&c->session, &c->setup->hs);
 }
 
+/* The server is going, and has waited for as long as it does */
+static bool drained(const struct srv_conn *c)
+{
+	return atomic_load(&c->srv->stopping) &&
+	       c->loop->now >= atomic_load(&c->srv->drain_deadline);
+}
+
 /* Is it too late for what the connection is at? */
 static const char *too_late(const struct srv_conn *c)
 {
 	int64_t now = c->loop->now;
 
-	if (atomic_load(&c->srv->stopping) && now >= atomic_load(&c->srv->drain_deadline))
+	if (drained(c))
 		return "server shutting down, client in the middle of a message";
 	if (c->stage != SRV_CONN_SERVING)
 		return NULL;
@@ -710,10 +724,9 @@ void srv_conn_tick(struct srv_conn *c)
 	const char *why;
 
 	if (c->stage == SRV_CONN_PARTING || c->stage == SRV_CONN_LINGERING) {
-		if (c->loop->now < c->deadline)
+		if (c->loop->now < c->deadline && !drained(c))
 			return;
-		if (c->stage == SRV_CONN_LINGERING)
-			c->stage = SRV_CONN_GONE;
+		c->stage = SRV_CONN_GONE;
 		srv_list_add(&c->loop->ready, &c->ready);
 		return;
 	}

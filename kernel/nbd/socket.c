@@ -63,10 +63,12 @@ static void keep_module(void)
 {
 	static atomic_t kept;
 
-	if (atomic_xchg(&kept, 1))
-		return;
-	pr_warn("nbd: a socket that was handed over was given another protocol, or listens: the module stays loaded\n");
+	/* First: who finds that it is kept already does not look further */
 	__module_get(THIS_MODULE);
+	if (atomic_xchg(&kept, 1))
+		module_put(THIS_MODULE);
+	else
+		pr_warn("nbd: a socket that was handed over was given another protocol, or listens: the module stays loaded\n");
 }
 
 static void data_ready(struct sock *sk)

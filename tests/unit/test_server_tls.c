@@ -472,27 +472,31 @@ static void kernel_sends_all_before_the_end(void **state)
 {
 	size_t begun = 0, read = 0;
 	ssize_t ret;
+	int i;
 
 	(void)state;
 	connect_with("VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM");
 	memset(sent, 'x', BYTES);
-	do {
+	/* Full for good: what has arrived is acknowledged late */
+	for (i = 0; i < 100; i++) {
 		ret = srv_tls_send(server, &(struct iovec){ sent + begun, BYTES - begun }, 1);
 		begun += ret > 0 ? (size_t)ret : 0;
-	} while (ret > 0);
-	assert_int_equal(ret, -EAGAIN);
-	assert_int_equal(srv_tls_bye(server), -EAGAIN);
-	/* What GnuTLS holds is none of what it says has been sent */
-	while (srv_tls_bye(server) == -EAGAIN || read < begun) {
-		ret = gnutls_record_recv(client, got, 20000);
 		if (ret > 0)
-			read += (size_t)ret;
-		else
-			assert_true(ret == GNUTLS_E_AGAIN || !ret);
+			i = 0;
 		linger();
 	}
+	assert_int_equal(ret, -EAGAIN);
+	assert_int_equal(srv_tls_bye(server), -EAGAIN);
+	for (i = 0, ret = 1; i < 10000 && ret; i++) {
+		srv_tls_bye(server);
+		linger();
+		ret = gnutls_record_recv(client, got, 20000);
+		assert_true(ret >= 0 || ret == GNUTLS_E_AGAIN);
+		read += ret > 0 ? (size_t)ret : 0;
+	}
+	/* In good order; and a record that GnuTLS holds is none of what it says has been sent */
+	assert_int_equal(ret, 0);
 	assert_true(read >= begun);
-	part();
 }
 
 /* Of records, by the client: the kernel makes larger ones, and GnuTLS heeds it */
