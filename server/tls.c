@@ -293,7 +293,7 @@ static void verify_client(gnutls_session_t session)
 	gnutls_session_set_verify_cert2(session, &purpose, 1, 0);
 }
 
-/* Extensions by number, and what is in the first two bytes of one */
+/* Extensions by number; of the second, two bytes are the limit */
 #define EXT_MAX_FRAGMENT_LENGTH 1
 #define EXT_RECORD_SIZE_LIMIT	28
 

@@ -105,20 +105,25 @@ static bool is_whole(const struct pair *pair)
 	       byte == 'x';
 }
 
-/* What is there while the device is connected */
-static const char *pid_file(void)
+/* A file of the device's in sysfs; overwritten by the next call */
+static const char *sysfs_file(const char *file)
 {
-	static char path[64];
+	static char path[96];
 	const char *name = strrchr(device_path, '/');
 
-	snprintf(path, sizeof(path), "/sys/block/%s/pid", name ? name + 1 : device_path);
+	snprintf(path, sizeof(path), "/sys/block/%s/%s", name ? name + 1 : device_path, file);
 	return path;
+}
+
+/* It has a file with its process while it is connected */
+static bool is_connected(void)
+{
+	return !access(sysfs_file("pid"), F_OK);
 }
 
 /* NBD_DO_IT in a process of its own; it has failed or is going to be ended by us */
 static pid_t start(int device, int *error)
 {
-	const char *path = pid_file();
 	int status, i;
 	pid_t pid;
 
@@ -132,7 +137,7 @@ static pid_t start(int device, int *error)
 			*error = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
 			return 0;
 		}
-		if (!access(path, F_OK))
+		if (is_connected())
 			return pid;
 		nap();
 	}
@@ -164,11 +169,10 @@ static pid_t must_start(int device, const struct pair *pair)
 /* Does the file of the device in sysfs hold that? */
 static bool reads(const char *file, const char *wanted)
 {
-	const char *name = strrchr(device_path, '/');
-	char path[96], line[64] = "";
+	const char *path = sysfs_file(file);
+	char line[64] = "";
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/sys/block/%s/%s", name ? name + 1 : device_path, file);
 	f = fopen(path, "r");
 	if (!f || !fgets(line, sizeof(line), f))
 		err(1, "%s", path);
@@ -446,7 +450,6 @@ static void daemonized(void)
 {
 	struct pair pair = new_pair();
 	int device = open_device(), status, i;
-	const char *path = pid_file();
 	pid_t parent;
 
 	parent = fork();
@@ -471,15 +474,15 @@ static void daemonized(void)
 	if (waitpid(parent, &status, 0) != parent || status)
 		errx(1, "the process that sets a socket failed");
 	close(pair.ours);
-	for (i = 0; i < TRIES && access(path, F_OK); i++)
+	for (i = 0; i < TRIES && !is_connected(); i++)
 		nap();
-	tap(!access(path, F_OK),
+	tap(is_connected(),
 	    "ioctl: the child of a process that has gone connects with its sockets");
 	/* The connection ends with its server, and NBD_DO_IT with it */
 	close(pair.peer);
-	for (i = 0; i < TRIES && !access(path, F_OK); i++)
+	for (i = 0; i < TRIES && is_connected(); i++)
 		nap();
-	tap(access(path, F_OK), "ioctl: which ends when they break");
+	tap(!is_connected(), "ioctl: which ends when they break");
 	/* The child's parent is gone, and it has the device open as long as it lives */
 	if (wait(NULL) < 0)
 		err(1, "wait");
