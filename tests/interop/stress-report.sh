@@ -60,7 +60,7 @@ result f aaaa patched-6.12-without-0013 nbswap fail 10
 sed -i 's/"checks": \[\]/"checks": [{"ok": true, "text": "fine"}, {"ok": false, "text": "swap | on"}]/' "$dir/f.json"
 printf '# comment\n0013\tswap\tvirtio\n0014\tswap\tvirtio\n' > "$dir/tests"
 # shellcheck disable=SC2016 # backquotes of the page
-printf 'before\n<!-- evidence: made by `make results`, do not edit -->\nold\n<!-- end of evidence -->\nafter\n' > "$dir/page"
+printf 'before\n<!-- evidence: made by `make results`, do not edit -->\nold\n<!-- end of evidence -->\n<!-- cost: made by `make results`, do not edit -->\n<!-- end of cost -->\nafter\n' > "$dir/page"
 evidence() {
 	"$report" --output "$dir/five" --evidence "$dir/tests" "$dir/page" "$@" && grep -qx before "$dir/page" &&
 		grep -qx after "$dir/page" && ! grep -qx old "$dir/page" &&
@@ -70,6 +70,15 @@ evidence() {
 check '--evidence: a line for a patch that was left out' evidence "$dir/e.json" "$dir/f.json"
 "$report" --keep "$dir/kept.jsonl" --output "$dir/six" "$dir/e.json" "$dir/f.json"
 check 'what failed is kept with the runs' evidence "$dir/kept.jsonl"
+# The network of all others with the series and without it
+result g aaaa patched-6.12 nbswap pass 80
+result h aaaa unpatched-6.12 nbswap pass 100
+sed -i 's/"swap"/"network"/; s/"in_per_s"/"tcp_in_per_s"/' "$dir/g.json" "$dir/h.json"
+cost() {
+	evidence "$dir/e.json" "$dir/f.json" "$dir/g.json" "$dir/h.json" &&
+		grep -qxF '| 6.12 | virtio | tcp_in_per_s | 80 | 100 | 0.8 |' "$dir/page"
+}
+check '--evidence: what the series costs' cost
 check 'a page without a place for it is named' \
 	sh -c "! '$report' --evidence '$dir/tests' '$dir/one' '$dir/e.json' > /dev/null 2> '$dir/err' && grep -q 'no place' '$dir/err'"
 echo '{' > "$dir/broken.json"
