@@ -5,6 +5,7 @@ drivers='nbswap mainline'
 boot=shared
 mem=256
 modules='loop ext4 xfs'
+config=XFS_FS
 programs='fsload /usr/sbin/fstrim'
 
 prepare() {

@@ -17,8 +17,8 @@ prepare() {
 	head -c ${STREAM_MB}M /dev/urandom > "$WORK/stream"
 	ip netns exec "$NS" iperf3 -s -p $IPERF_PORT > /dev/null 2>&1 &
 	IPERF=$!
-	in_ns busybox nc -l -p $((IPERF_PORT + 1)) < "$WORK/stream" > /dev/null 2>&1 &
-	in_ns busybox nc -l -p $((IPERF_PORT + 2)) < /dev/null > "$WORK/back" 2> /dev/null &
+	in_ns busybox nc -l -p $((IPERF_PORT + 1)) -e cat "$WORK/stream" &
+	in_ns busybox nc -l -p $((IPERF_PORT + 2)) -e dd of="$WORK/back" status=none &
 }
 
 # Both ways, kB/s of what arrived
@@ -35,9 +35,9 @@ throughput() {
 
 guest() {
 	check 'every ping of the guest is answered' sh -c "ping -q -c 50 -i 0.1 $HOST4 | grep ' 0% packet loss'"
-	nc "$HOST4" $((IPERF_PORT + 1)) < /dev/null > /tmp/stream
+	check 'a stream from the host is over' sh -c "nc $HOST4 $((IPERF_PORT + 1)) < /dev/null > /tmp/stream"
 	note "stream $(sha256sum < /tmp/stream)"
-	nc "$HOST4" $((IPERF_PORT + 2)) < /tmp/stream > /dev/null
+	check 'and one to it' sh -c "nc $HOST4 $((IPERF_PORT + 2)) < /tmp/stream"
 	say streamed
 	throughput alone
 	attach 0 swap -swap
