@@ -27,11 +27,12 @@ prepare() {
 
 # What was refused to whom swap depends on: in the card's driver, in TCP and IP, in
 # the driver, but for its question whether others get memory.  "optional" is what a
-# caller has another way for; what is beneath an interrupt was only interrupted.
+# caller has another way for; what is beneath an interrupt, or a softirq that ran when
+# bottom halves were enabled again, was only interrupted.
 refused_on_the_path() {
 	awk '
 	/^[0-9]/ { if (bad) print entry; entry = $0; bad = 0; below = 0; optional = / optional$/; next }
-	/^\tasm_(sysvec|common_interrupt|exc)/ { below = 1 }
+	/^\t(asm_(sysvec|common_interrupt|exc)|handle_softirqs|__do_softirq)/ { below = 1 }
 	/^\t/ && !below {
 		entry = entry " <-" $1
 		if (/<-nbd_rescue/ || /\tnbd_rescue/) optional = 1
