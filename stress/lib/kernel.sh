@@ -6,10 +6,16 @@
 # NAME-VERSION-KEY, the key being what went into it; another key is another
 # build, so trees with different fragments do not disturb each other.
 
-# kernel_key FILE...: of what decides about a build, besides the source
+# kernel_key FILE...: of what decides about a build, besides the source.  What the
+# message of a patch says does not.
 kernel_key() {
 	{
-		cat "$@"
+		for _f in "$@"; do
+			case $_f in
+			*.patch) sed '/^diff --git /,$!d; /^index /d' "$_f" ;;
+			*) cat "$_f" ;;
+			esac
+		done
 		gcc -dumpfullversion
 	} | sha256sum | cut -c1-10
 }
