@@ -10,20 +10,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 bench=$top/tests/bench/server
 dir=$(mktemp -d /var/tmp/nbd-bench-test.XXXXXX)
 trap 'rm -rf "$dir"' EXIT
-n=0
-
-# check TEXT COMMAND...
-check() {
-	text=$1
-	shift
-	n=$((n + 1))
-	if "$@" > "$dir/out" 2>&1; then
-		echo "ok $n - $text"
-	else
-		echo "not ok $n - $text"
-		sed 's/^/# /' "$dir/out"
-	fi
-}
+. "$top/tests/lib/tap.sh"
 
 # says STATUS TEXT OPTION...: the bench ends so, with the text
 says() {

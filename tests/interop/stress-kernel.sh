@@ -11,7 +11,7 @@ set -eu
 top=$(cd "$(dirname "$0")/../.." && pwd)
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-n=0
+. "$top/tests/lib/tap.sh"
 
 # shellcheck disable=SC2034 # the part's
 cache=$dir/cache
@@ -20,19 +20,6 @@ die() {
 	exit 1
 }
 . "$top/stress/lib/kernel.sh"
-
-# check TEXT COMMAND...
-check() {
-	text=$1
-	shift
-	n=$((n + 1))
-	if "$@" > "$dir/out" 2>&1; then
-		echo "ok $n - $text"
-	else
-		echo "not ok $n - $text"
-		sed 's/^/# /' "$dir/out"
-	fi
-}
 
 # patch_file NAME MESSAGE INDEX OLD NEW: one that turns line OLD of a.c into NEW
 patch_file() {

@@ -9,20 +9,7 @@ set -eu
 top=$(cd "$(dirname "$0")/../.." && pwd)
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-n=0
-
-# check TEXT COMMAND...
-check() {
-	text=$1
-	shift
-	n=$((n + 1))
-	if "$@" > "$dir/out" 2>&1; then
-		echo "ok $n - $text"
-	else
-		echo "not ok $n - $text"
-		sed 's/^/# /' "$dir/out"
-	fi
-}
+. "$top/tests/lib/tap.sh"
 
 # result FILE COMMIT SERIES DRIVER RESULT RATE
 result() {
